@@ -1,0 +1,3 @@
+//! The `rolefs` command.
+
+fn main() {}

@@ -1,0 +1,213 @@
+//! Every counter and gauge of the program, as typed fields, and their Prometheus text.
+//!
+//! One [`Metrics`] is made at start and handed down as `Arc`; there is no global. A test asserts on the same fields that
+//! a dashboard shows ("a warm read costs no GET").
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+/// Declares a group of metrics: the struct, and the one function that names its fields for Prometheus.
+macro_rules! group {
+    ($(#[$doc:meta])* $group:ident { $($(#[doc = $help:literal])+ $field:ident: $kind:ty),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Debug, Default)]
+        pub struct $group { $($(#[doc = $help])+ pub $field: $kind),+ }
+
+        impl $group {
+            fn register(&self, registry: &mut Registry) {
+                $(registry.register(stringify!($field), concat!($($help),+).trim(), self.$field.clone());)+
+            }
+        }
+    };
+}
+
+group! {
+    /// The credentials room.
+    CredentialMetrics {
+        /// Credential sets adopted, the first included.
+        adopted: Counter,
+        /// Attempts to fetch a set that failed.
+        failures: Counter,
+        /// Requests that had to wait because no live set was at hand.
+        held: Counter,
+        /// Refreshes forced by a refused request.
+        forced: Counter,
+        /// Unix time at which the current set expires; 0 if it never does.
+        expires_at_seconds: Gauge,
+    }
+}
+
+group! {
+    /// The wire to OSS.
+    OssMetrics {
+        /// GetObject requests sent, each attempt counted.
+        get_requests: Counter,
+        /// HeadObject requests sent, each attempt counted.
+        head_requests: Counter,
+        /// ListObjectsV2 requests sent, each attempt counted.
+        list_requests: Counter,
+        /// Other requests sent, each attempt counted.
+        other_requests: Counter,
+        /// Body bytes of objects received.
+        bytes_received: Counter,
+        /// Attempts after the first of a request.
+        retries: Counter,
+        /// Answers that asked to slow down.
+        throttled: Counter,
+        /// Answers that contradicted themselves or the request: wrong status, length, range or ETag.
+        lies: Counter,
+        /// Object GETs in flight.
+        gets_in_flight: Gauge,
+        /// Corrections of the local clock from the server's Date.
+        clock_corrections: Counter,
+    }
+}
+
+group! {
+    /// The byte budget.
+    BufferMetrics {
+        /// Bytes leased now, all classes.
+        leased_bytes: Gauge,
+        /// Leases that had to wait.
+        waits: Counter,
+        /// Leases refused because they would not have been worth waiting for.
+        refusals: Counter,
+    }
+}
+
+group! {
+    /// The block cache in memory.
+    CacheMetrics {
+        /// Blocks found.
+        hits: Counter,
+        /// Blocks not found.
+        misses: Counter,
+        /// Blocks dropped to make room.
+        evictions: Counter,
+        /// Bytes of blocks held now.
+        bytes: Gauge,
+    }
+}
+
+group! {
+    /// Reading of files.
+    ReadMetrics {
+        /// READ requests answered.
+        reads: Counter,
+        /// Bytes answered to READ requests.
+        bytes_served: Counter,
+        /// READ requests answered inline, from memory, without a task.
+        inline_hits: Counter,
+        /// READ answers that had to be copied together from more than one block.
+        straddled: Counter,
+        /// Bytes asked from OSS ahead of a reader.
+        ahead_bytes: Counter,
+        /// Versions purged because their checksum did not match.
+        checksum_failures: Counter,
+        /// Reads that found their object replaced or deleted.
+        stale: Counter,
+    }
+}
+
+group! {
+    /// The tree of names.
+    TreeMetrics {
+        /// Lookups answered from memory.
+        lookup_hits: Counter,
+        /// Lookups that asked OSS.
+        lookup_misses: Counter,
+        /// Keys that a file system cannot show, as listings met them.
+        hidden_keys: Counter,
+        /// Inodes known to the kernel or held by us.
+        inodes: Gauge,
+    }
+}
+
+group! {
+    /// The kernel's door.
+    FuseMetrics {
+        /// Requests received from the kernel.
+        requests: Counter,
+        /// Requests answered with an error that is not routine.
+        errors: Counter,
+        /// Requests given up because their caller was killed or interrupted.
+        interrupted: Counter,
+        /// Requests being worked on by a task.
+        in_flight: Gauge,
+    }
+}
+
+/// All metrics of one process.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    /// `rolefs_credentials_…`
+    pub credentials: CredentialMetrics,
+    /// `rolefs_oss_…`
+    pub oss: OssMetrics,
+    /// `rolefs_buffer_…`
+    pub buffer: BufferMetrics,
+    /// `rolefs_cache_…`
+    pub cache: CacheMetrics,
+    /// `rolefs_read_…`
+    pub read: ReadMetrics,
+    /// `rolefs_tree_…`
+    pub tree: TreeMetrics,
+    /// `rolefs_fuse_…`
+    pub fuse: FuseMetrics,
+}
+
+impl Metrics {
+    /// The metrics in the text format of Prometheus (OpenMetrics 1.0).
+    ///
+    /// # Panics
+    /// Never: writing to a `String` cannot fail.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut registry = Registry::with_prefix("rolefs");
+        self.credentials
+            .register(registry.sub_registry_with_prefix("credentials"));
+        self.oss.register(registry.sub_registry_with_prefix("oss"));
+        self.buffer
+            .register(registry.sub_registry_with_prefix("buffer"));
+        self.cache
+            .register(registry.sub_registry_with_prefix("cache"));
+        self.read
+            .register(registry.sub_registry_with_prefix("read"));
+        self.tree
+            .register(registry.sub_registry_with_prefix("tree"));
+        self.fuse
+            .register(registry.sub_registry_with_prefix("fuse"));
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry)
+            .expect("writing to a String cannot fail");
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_group_is_in_the_text() {
+        let metrics = Metrics::default();
+        metrics.oss.get_requests.inc_by(3);
+        let text = metrics.text();
+        assert!(text.contains("rolefs_oss_get_requests_total 3"), "{text}");
+        for group in [
+            "credentials",
+            "oss",
+            "buffer",
+            "cache",
+            "read",
+            "tree",
+            "fuse",
+        ] {
+            assert!(
+                text.contains(&format!("rolefs_{group}_")),
+                "{group} is missing"
+            );
+        }
+    }
+}
