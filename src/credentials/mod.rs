@@ -1,1 +1,89 @@
-//! To be written.
+//! Placeholder with the interface that `oss` needs.
+
+use std::sync::Arc;
+
+/// One set.
+pub struct Credentials {
+    id: String,
+    secret: String,
+    token: Option<String>,
+    expiration: Option<jiff::Timestamp>,
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Credentials")
+    }
+}
+
+impl Credentials {
+    /// A set.
+    #[must_use]
+    pub fn new(
+        id: impl Into<String>,
+        secret: impl Into<String>,
+        token: Option<String>,
+        expiration: Option<jiff::Timestamp>,
+    ) -> Self {
+        Self {
+            id: id.into(),
+            secret: secret.into(),
+            token,
+            expiration,
+        }
+    }
+    /// Id.
+    #[must_use]
+    pub fn access_key_id(&self) -> &str {
+        &self.id
+    }
+    /// Secret.
+    #[must_use]
+    pub fn secret(&self) -> &str {
+        &self.secret
+    }
+    /// Token.
+    #[must_use]
+    pub fn token(&self) -> Option<&str> {
+        self.token.as_deref()
+    }
+    /// Expiration.
+    #[must_use]
+    pub fn expiration(&self) -> Option<jiff::Timestamp> {
+        self.expiration
+    }
+}
+
+/// Why there is no set.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// None.
+    #[error("no live credentials")]
+    Gone,
+}
+
+/// The provider.
+#[derive(Debug)]
+pub struct Provider(Arc<Credentials>);
+
+impl Provider {
+    /// Fixed set.
+    #[must_use]
+    pub fn fixed(set: Credentials) -> Arc<Self> {
+        Arc::new(Self(Arc::new(set)))
+    }
+    /// The set.
+    ///
+    /// # Errors
+    /// Never.
+    pub async fn current(&self) -> Result<Arc<Credentials>, Error> {
+        Ok(Arc::clone(&self.0))
+    }
+    /// Another.
+    ///
+    /// # Errors
+    /// Always.
+    pub async fn replace(&self, _refused: &Arc<Credentials>) -> Result<Arc<Credentials>, Error> {
+        Err(Error::Gone)
+    }
+}

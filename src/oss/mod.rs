@@ -1,1 +1,44 @@
-//! To be written.
+//! The wire: OSS's HTTP interface, as far as a file system needs it.
+//!
+//! [`Bucket`] is the one type that talks to OSS; there is no trait to put something else in its place, since tests talk
+//! to a real server. A request passes through
+//!
+//! - an operation ([`Bucket::list`], [`Bucket::head`], [`Bucket::get`], [`Bucket::info`]), which says what is asked and
+//!   checks what is answered;
+//! - `send`, **the only retry loop of the program**. Each attempt takes the credentials of that moment and is signed
+//!   anew (`sign`). It ends with a result, when nobody wants one any more, when a verdict is final, or when nothing
+//!   has moved for [`Retry::no_progress`];
+//! - `verdict`, the table of what a failure means, to the caller ([`Kind`]) and to the loop.
+//!
+//! A GET is a stream inside that loop ([`Get`]): if its body breaks, the rest is asked for, of the same version. What
+//! it yields is exactly the bytes asked for, or an error, whatever the server does.
+//!
+//! **A server that contradicts itself** (a wrong length, range or ETag, a 200 for a 206, XML that cannot be read) has
+//! its answer thrown away, not served, and is asked again a few times; `metrics.oss.lies` counts it.
+//!
+//! Addressing puts the bucket into the host name ([`Addressing`]); URLs are encoded here, byte for byte as they are
+//! signed. Keys with a segment `.` or `..` cannot be asked for: HTTP clients and proxies resolve such segments.
+
+mod bucket;
+mod config;
+mod endpoint;
+mod error;
+mod get;
+mod list;
+mod operations;
+mod refusal;
+mod send;
+mod sign;
+mod verdict;
+mod xml;
+
+#[cfg(test)]
+mod tests;
+
+pub use bucket::Bucket;
+pub use config::{Config, Retry, SignatureVersion, UnknownSignature};
+pub use endpoint::{Addressing, Endpoint, EndpointError};
+pub use error::{Error, Kind};
+pub use get::Get;
+pub use list::{ListPage, ListRequest};
+pub use operations::{BucketInfo, Versioning};

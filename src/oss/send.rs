@@ -1,0 +1,355 @@
+//! The only retry loop of the program.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, StatusCode};
+use tokio::time::{sleep, timeout};
+
+use super::bucket::{Bucket, Request};
+use super::error::{Evidence, Kind};
+use super::verdict::{Failure, Operation, Retry};
+use super::xml::{self, ErrorDocument};
+use super::{Error, refusal};
+use crate::credentials::Credentials;
+use crate::object::ObjectKey;
+use crate::op::Op;
+use crate::transport::Response;
+
+/// Something that is tried until it succeeds.
+pub(super) trait Attempt {
+    type Done;
+
+    /// One try. It sends at most one request, and leaves `self` such that a next try continues where this one ended.
+    fn attempt(
+        &mut self,
+        exchange: &mut Exchange<'_>,
+    ) -> impl Future<Output = Result<Self::Done, Failure>> + Send;
+}
+
+/// One request with all its attempts.
+#[derive(Debug)]
+pub(super) struct Exchange<'a> {
+    bucket: &'a Bucket,
+    op: &'a Op,
+    operation: Operation,
+    key: Option<ObjectKey>,
+    attempts: u32,
+    /// The credentials of the last attempt.
+    used: Option<Arc<Credentials>>,
+    patience: Patience,
+}
+
+/// What happened since anything moved.
+#[derive(Debug)]
+struct Patience {
+    since: Instant,
+    waits: u32,
+    few: u32,
+    /// Credential sets refused.
+    refused: u32,
+    clock_corrected: bool,
+}
+
+impl Patience {
+    fn new() -> Self {
+        Self {
+            since: Instant::now(),
+            waits: 0,
+            few: 0,
+            refused: 0,
+            clock_corrected: false,
+        }
+    }
+}
+
+/// Sets replaced because of SignatureDoesNotMatch before it is believed: a torn read of a set being rotated can cause
+/// it, but so do a wrong region and a mistake of ours.
+const SIGNATURE_REFUSALS_MAX: u32 = 3;
+
+impl<'a> Exchange<'a> {
+    pub(super) fn new(
+        bucket: &'a Bucket,
+        op: &'a Op,
+        operation: Operation,
+        key: Option<&ObjectKey>,
+    ) -> Self {
+        Self {
+            bucket,
+            op,
+            operation,
+            key: key.cloned(),
+            attempts: 0,
+            used: None,
+            patience: Patience::new(),
+        }
+    }
+
+    /// Tries until it succeeds, is cancelled, or is final. Success is progress: the next call starts patient.
+    pub(super) async fn persist<A: Attempt>(&mut self, work: &mut A) -> Result<A::Done, Error> {
+        self.patience = Patience::new();
+        let op = self.op;
+        loop {
+            let step = async {
+                match work.attempt(self).await {
+                    Ok(done) => Ok(Some(done)),
+                    Err(failure) => self.recover(failure).await.map(|()| None),
+                }
+            };
+            let step = tokio::select! {
+                biased;
+                () = op.cancelled() => return Err(self.cancelled()),
+                step = step => step,
+            };
+            match step {
+                Ok(Some(done)) => {
+                    op.progressed();
+                    return Ok(done);
+                }
+                Ok(None) => {}
+                Err(failure) => return Err(self.failed(failure)),
+            }
+        }
+    }
+
+    /// Sends one request and resolves with the head of a 200 or 206.
+    pub(super) async fn send(&mut self, request: &Request) -> Result<Response, Failure> {
+        let asked = Instant::now();
+        let credentials = self.bucket.credentials.current().await;
+        self.patience.since += asked.elapsed();
+        let credentials = credentials.map_err(Failure::CredentialsGone)?;
+        let signed = self.bucket.sign(request, self.key.as_ref(), &credentials)?;
+        self.used = Some(credentials);
+        self.count_attempt();
+        let started = Instant::now();
+        let answer = timeout(self.head_timeout(), self.bucket.transport.send(signed)).await;
+        let ms = started.elapsed().as_millis();
+        let (op, method) = (self.op.id(), &request.method);
+        let key = self.key.as_ref().map_or("", ObjectKey::as_str);
+        let attempt = self.attempts;
+        let response = match answer {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => {
+                tracing::debug!(op, %method, key, attempt, ms, %error, "request failed");
+                return Err(Failure::Transport(error));
+            }
+            Err(_) => {
+                tracing::debug!(op, %method, key, attempt, ms, "request timed out");
+                return Err(Failure::Stalled("no answer"));
+            }
+        };
+        let status = response.status();
+        let request_id = refusal::request_id(response.headers());
+        tracing::debug!(op, %method, key, attempt, status = status.as_u16(), ms, request_id, "request answered");
+        match status {
+            StatusCode::OK | StatusCode::PARTIAL_CONTENT => Ok(response),
+            _ => Err(self.refusal(response).await),
+        }
+    }
+
+    /// The next piece of a body; `None` at its end.
+    pub(super) async fn chunk(&self, response: &mut Response) -> Result<Option<Bytes>, Failure> {
+        match timeout(self.bucket.retry.idle_timeout, response.chunk()).await {
+            Ok(Ok(chunk)) => Ok(chunk),
+            Ok(Err(error)) => Err(Failure::Transport(error)),
+            Err(_) => Err(Failure::Stalled("no more of the body")),
+        }
+    }
+
+    /// A whole body of at most `max` bytes, not shorter than announced.
+    pub(super) async fn body(&self, mut response: Response, max: usize) -> Result<Bytes, Failure> {
+        let mut body = BytesMut::new();
+        while let Some(chunk) = self.chunk(&mut response).await? {
+            if body.len() + chunk.len() > max {
+                let detail = format!("the answer is longer than {max} bytes");
+                let evidence = refusal::evidence(response.status(), response.headers());
+                return Err(Failure::Lie(detail, evidence));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body.freeze())
+    }
+
+    /// Never longer than what is left of the patience, so that a request does not outlive it.
+    fn head_timeout(&self) -> Duration {
+        let retry = &self.bucket.retry;
+        let left = retry
+            .no_progress
+            .saturating_sub(self.patience.since.elapsed());
+        retry.attempt_timeout.min(left)
+    }
+
+    fn count_attempt(&mut self) {
+        self.attempts += 1;
+        let oss = &self.bucket.metrics.oss;
+        if self.attempts > 1 {
+            oss.retries.inc();
+        }
+        match self.operation {
+            Operation::Get => oss.get_requests.inc(),
+            Operation::Head => oss.head_requests.inc(),
+            Operation::List => oss.list_requests.inc(),
+            Operation::Info | Operation::Open => oss.other_requests.inc(),
+        };
+    }
+
+    /// Reads an answer that is no success. If its text is cut, so is its meaning: then only the connection broke.
+    async fn refusal(&self, response: Response) -> Failure {
+        let status = response.status();
+        let headers = response.headers().clone();
+        let body = match headers.get("x-oss-err") {
+            Some(text) => STANDARD.decode(text.as_bytes()).unwrap_or_default().into(),
+            None => match self.body(response, xml::ERROR_BYTES_MAX).await {
+                Ok(body) => body,
+                Err(Failure::Lie(..)) => Bytes::new(), // a long page of some proxy: the status says what there is
+                Err(failure) => return failure,
+            },
+        };
+        let document: ErrorDocument = xml::parse(&body).unwrap_or_default();
+        let refusal = refusal::read(status, &headers, document, self.used.as_deref());
+        Failure::Refused(Box::new(refusal))
+    }
+
+    /// Does what makes a next attempt worth it, or says that nothing does.
+    async fn recover(&mut self, failure: Failure) -> Result<(), Failure> {
+        let (_, retry) = failure.verdict(self.operation);
+        let (settings, oss) = (self.bucket.retry, &self.bucket.metrics.oss);
+        if failure.is_lie() {
+            oss.lies.inc();
+        }
+        match retry {
+            Retry::Never => Err(failure),
+            Retry::Few => {
+                self.patience.few += 1;
+                if self.patience.few >= settings.few_attempts {
+                    return Err(failure);
+                }
+                self.wait(failure, settings.backoff_base).await
+            }
+            Retry::Backoff => self.wait(failure, settings.backoff_base).await,
+            Retry::Throttle => {
+                oss.throttled.inc();
+                self.wait(failure, settings.throttle_base).await
+            }
+            Retry::Clock => self.correct_clock(failure),
+            Retry::Credentials => self.replace_credentials(failure).await,
+        }
+    }
+
+    /// Full jitter, but at least what the server asks for.
+    async fn wait(&mut self, failure: Failure, base: Duration) -> Result<(), Failure> {
+        let settings = &self.bucket.retry;
+        let doubled = base.saturating_mul(1 << self.patience.waits.min(16));
+        let asked = match &failure {
+            Failure::Refused(refusal) => refusal.wait,
+            _ => None,
+        };
+        let wait = doubled.min(settings.backoff_max).mul_f64(fastrand::f64());
+        let wait = wait.max(asked.unwrap_or_default());
+        if self.patience.since.elapsed().saturating_add(wait) >= settings.no_progress {
+            return Err(failure);
+        }
+        self.patience.waits += 1;
+        sleep(wait).await;
+        Ok(())
+    }
+
+    fn correct_clock(&mut self, failure: Failure) -> Result<(), Failure> {
+        let date = match &failure {
+            Failure::Refused(refusal) => refusal.date,
+            _ => None,
+        };
+        match date {
+            Some(date) if !self.patience.clock_corrected => {
+                self.patience.clock_corrected = true;
+                self.bucket.correct_clock(date);
+                Ok(())
+            }
+            Some(_) | None => Err(failure),
+        }
+    }
+
+    /// Asks for another set of credentials, as long as other sets come. Waiting for them has its own bound, in the
+    /// provider, and is not counted here; a second refusal in a row is answered with a growing wait, so that a service
+    /// which hands out dead sets is not stormed.
+    async fn replace_credentials(&mut self, failure: Failure) -> Result<(), Failure> {
+        let (Failure::Refused(refusal), Some(used)) = (failure, self.used.take()) else {
+            unreachable!("only an answer to a signed request refuses credentials");
+        };
+        self.patience.refused += 1;
+        let torn = refusal.evidence.code == "SignatureDoesNotMatch";
+        if torn && self.patience.refused > SIGNATURE_REFUSALS_MAX {
+            return Err(Failure::NotReplaced(None, refusal));
+        }
+        tracing::debug!(op = self.op.id(), code = refusal.evidence.code, "credentials refused");
+        let asked = Instant::now();
+        let replaced = self.bucket.credentials.replace(&used).await;
+        self.patience.since += asked.elapsed();
+        match replaced {
+            Ok(set) if is_same(&set, &used) => Err(Failure::NotReplaced(None, refusal)),
+            Ok(_) if self.patience.refused == 1 => Ok(()),
+            Ok(_) => {
+                let base = self.bucket.retry.backoff_base;
+                self.wait(Failure::Refused(refusal), base).await
+            }
+            Err(error) => Err(Failure::NotReplaced(Some(error), refusal)),
+        }
+    }
+
+    fn failed(&self, failure: Failure) -> Error {
+        let (kind, _) = failure.verdict(self.operation);
+        let (evidence, source) = failure.explain();
+        let error = Error::new(
+            self.operation,
+            self.key.as_ref(),
+            kind,
+            evidence,
+            self.attempts,
+            source,
+        );
+        tracing::debug!(op = self.op.id(), %error, "request given up");
+        error
+    }
+
+    fn cancelled(&self) -> Error {
+        let evidence = Evidence::default();
+        let key = self.key.as_ref();
+        Error::new(self.operation, key, Kind::Cancelled, evidence, self.attempts, None)
+    }
+}
+
+fn is_same(one: &Arc<Credentials>, other: &Arc<Credentials>) -> bool {
+    Arc::ptr_eq(one, other)
+        || (one.access_key_id() == other.access_key_id()
+            && one.secret() == other.secret()
+            && one.token() == other.token())
+}
+
+/// What reads a whole answer.
+type Read<'r, T> = dyn Fn(&HeaderMap, &[u8]) -> Result<T, String> + Send + Sync + 'r;
+
+/// A request whose answer is read as a whole. If `read` refuses it, the server lied, and is asked again.
+pub(super) struct Ask<'r, T> {
+    pub(super) request: Request,
+    pub(super) read: Box<Read<'r, T>>,
+}
+
+impl<T> Attempt for Ask<'_, T> {
+    type Done = T;
+
+    async fn attempt(&mut self, exchange: &mut Exchange<'_>) -> Result<T, Failure> {
+        let response = exchange.send(&self.request).await?;
+        let headers = response.headers().clone();
+        let evidence = refusal::evidence(response.status(), &headers);
+        if response.status() != StatusCode::OK {
+            let detail = "part of an answer came where the whole was asked for".to_owned();
+            return Err(Failure::Lie(detail, evidence));
+        }
+        let body = exchange.body(response, xml::BODY_BYTES_MAX).await?;
+        (self.read)(&headers, &body).map_err(|detail| Failure::Lie(detail, evidence))
+    }
+}
