@@ -2,11 +2,40 @@
 
 use std::sync::Arc;
 
+/// A text that must not be seen.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Takes over a text.
+    #[must_use]
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+    /// The text.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+impl From<&str> for Secret {
+    fn from(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}
+
 /// One set.
 pub struct Credentials {
     id: String,
-    secret: String,
-    token: Option<String>,
+    secret: Secret,
+    token: Option<Secret>,
     expiration: Option<jiff::Timestamp>,
 }
 
@@ -21,13 +50,13 @@ impl Credentials {
     #[must_use]
     pub fn new(
         id: impl Into<String>,
-        secret: impl Into<String>,
-        token: Option<String>,
+        secret: Secret,
+        token: Option<Secret>,
         expiration: Option<jiff::Timestamp>,
     ) -> Self {
         Self {
             id: id.into(),
-            secret: secret.into(),
+            secret,
             token,
             expiration,
         }
@@ -39,13 +68,13 @@ impl Credentials {
     }
     /// Secret.
     #[must_use]
-    pub fn secret(&self) -> &str {
+    pub fn secret(&self) -> &Secret {
         &self.secret
     }
     /// Token.
     #[must_use]
-    pub fn token(&self) -> Option<&str> {
-        self.token.as_deref()
+    pub fn token(&self) -> Option<&Secret> {
+        self.token.as_ref()
     }
     /// Expiration.
     #[must_use]

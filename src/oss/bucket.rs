@@ -123,7 +123,9 @@ impl Bucket {
         credentials: &Arc<Credentials>,
     ) -> Result<transport::Request, Failure> {
         let params = request.params.iter();
-        let params: Vec<(&str, &str)> = params.map(|(name, value)| (*name, value.as_str())).collect();
+        let params: Vec<(&str, &str)> = params
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
         let target = Target {
             method: request.method.as_str(),
             bucket: Some(&self.name),
@@ -133,7 +135,9 @@ impl Bucket {
         let mut headers = request.headers.clone();
         self.signer
             .sign(&target, &mut headers, credentials, self.now())
-            .map_err(|_| Failure::Invalid("the credentials hold bytes that no header can carry".to_owned()))?;
+            .map_err(|_| {
+                Failure::Invalid("the credentials hold bytes that no header can carry".to_owned())
+            })?;
         let mut url = format!("{}/{}", self.base, encode_key(target.key));
         for (index, (name, value)) in params.iter().enumerate() {
             url.push(if index == 0 { '?' } else { '&' });
@@ -155,7 +159,11 @@ impl Bucket {
 /// Refuses keys that would arrive as other keys: the URL rules of WHATWG and RFC 3986 resolve such segments, and
 /// encoding the dots does not help.
 pub(super) fn check_key(operation: Operation, key: &ObjectKey) -> Result<(), Error> {
-    if key.as_str().split('/').any(|segment| matches!(segment, "." | "..")) {
+    if key
+        .as_str()
+        .split('/')
+        .any(|segment| matches!(segment, "." | ".."))
+    {
         let detail = "a key with a segment '.' or '..' cannot be asked for over HTTP";
         return Err(Error::invalid(operation, Some(key), detail));
     }

@@ -20,7 +20,9 @@ pub enum EndpointError {
     #[error("endpoint scheme '{0}' is unknown: give https://HOST, http://HOST or HOST")]
     Scheme(String),
     /// No host name or IP address. The text is not repeated: it may hold a password.
-    #[error("an endpoint is a host such as oss-cn-hangzhou-internal.aliyuncs.com, without user, path or query")]
+    #[error(
+        "an endpoint is a host such as oss-cn-hangzhou-internal.aliyuncs.com, without user, path or query"
+    )]
     Host,
     /// Not a port.
     #[error("endpoint port '{0}' is not a number from 1 to 65535")]

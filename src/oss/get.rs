@@ -117,8 +117,9 @@ impl Stream {
             range: self.at..self.source.range.end,
         };
         let header = |text: String| {
-            HeaderValue::try_from(text)
-                .map_err(|_| Failure::Invalid("the ETag holds bytes that no header can carry".to_owned()))
+            HeaderValue::try_from(text).map_err(|_| {
+                Failure::Invalid("the ETag holds bytes that no header can carry".to_owned())
+            })
         };
         let mut headers = HeaderMap::new();
         headers.insert(IF_MATCH, header(version.etag().quoted())?);
@@ -153,7 +154,10 @@ impl Stream {
             let received = u64::try_from(chunk.len()).unwrap_or(u64::MAX);
             if received > left {
                 let evidence = refusal::evidence(body.status(), body.headers());
-                return Err(Failure::Lie("the body is longer than asked".to_owned(), evidence));
+                return Err(Failure::Lie(
+                    "the body is longer than asked".to_owned(),
+                    evidence,
+                ));
             }
             if received > 0 {
                 self.at += received;

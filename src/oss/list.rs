@@ -117,7 +117,11 @@ fn page(body: &[u8], request: &ListRequest) -> Result<ListPage, String> {
         objects.push((key(&contents.key)?, meta(contents)?));
     }
     let mut prefixes = Vec::with_capacity(document.common_prefixes.len());
-    for text in document.common_prefixes.iter().flat_map(|each| &each.prefix) {
+    for text in document
+        .common_prefixes
+        .iter()
+        .flat_map(|each| &each.prefix)
+    {
         prefixes.push(key(text)?);
     }
     let next = match document.is_truncated.as_str() {
@@ -172,13 +176,23 @@ mod tests {
         <Type>Multipart</Type><Size>7</Size><StorageClass>IA</StorageClass>";
 
     fn document(keys: &[String], prefixes: &[String], end: &str) -> String {
-        let mut text = String::from("<ListBucketResult><Name>b</Name><EncodingType>url</EncodingType>");
+        let mut text =
+            String::from("<ListBucketResult><Name>b</Name><EncodingType>url</EncodingType>");
         for key in keys {
-            write!(text, "<Contents><Key>{}</Key>{OBJECT}</Contents>", encode_key(key)).unwrap();
+            write!(
+                text,
+                "<Contents><Key>{}</Key>{OBJECT}</Contents>",
+                encode_key(key)
+            )
+            .unwrap();
         }
         for prefix in prefixes {
             let prefix = encode_key(prefix);
-            write!(text, "<CommonPrefixes><Prefix>{prefix}</Prefix></CommonPrefixes>").unwrap();
+            write!(
+                text,
+                "<CommonPrefixes><Prefix>{prefix}</Prefix></CommonPrefixes>"
+            )
+            .unwrap();
         }
         text + end + "</ListBucketResult>"
     }
@@ -224,7 +238,8 @@ mod tests {
         assert!(last(&["e/x"], end).is_err());
         assert!(last(&[], "").is_err(), "complete or not?");
         assert!(last(&[], "<IsTruncated>true</IsTruncated>").is_err());
-        let same = "<IsTruncated>true</IsTruncated><NextContinuationToken>t</NextContinuationToken>";
+        let same =
+            "<IsTruncated>true</IsTruncated><NextContinuationToken>t</NextContinuationToken>";
         assert!(last(&[], same).is_err(), "a listing without end");
         for broken in ["<Contents/>", "<Contents><Key>d/%FF</Key></Contents>"] {
             assert!(last(&[], &format!("{broken}{end}")).is_err(), "{broken}");

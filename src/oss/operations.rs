@@ -109,7 +109,10 @@ fn info(body: &[u8], asked: &str) -> Result<BucketInfo, String> {
     let location = bucket.location;
     Ok(BucketInfo {
         name: bucket.name,
-        region: location.strip_prefix("oss-").unwrap_or(&location).to_owned(),
+        region: location
+            .strip_prefix("oss-")
+            .unwrap_or(&location)
+            .to_owned(),
         extranet_endpoint: bucket.extranet_endpoint,
         intranet_endpoint: bucket.intranet_endpoint,
         storage_class: (!class.is_empty()).then(|| StorageClass::from(class)),
@@ -142,8 +145,15 @@ mod tests {
         assert!(info.hierarchical);
         assert_eq!(info.storage_class, Some(StorageClass::InfrequentAccess));
         assert!(super::info(body, "other").is_err());
-        let least = super::info(b"<BucketInfo><Bucket><Name>demo</Name></Bucket></BucketInfo>", "demo").unwrap();
-        assert_eq!((least.versioning, least.hierarchical), (Versioning::Unversioned, false));
+        let least = super::info(
+            b"<BucketInfo><Bucket><Name>demo</Name></Bucket></BucketInfo>",
+            "demo",
+        )
+        .unwrap();
+        assert_eq!(
+            (least.versioning, least.hierarchical),
+            (Versioning::Unversioned, false)
+        );
         assert!(super::info(b"<BucketInfo/>", "demo").is_err());
     }
 }

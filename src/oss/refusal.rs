@@ -13,7 +13,7 @@ use jiff::fmt::rfc2822::DateTimeParser;
 use super::error::Evidence;
 use super::verdict::Refusal;
 use super::xml::ErrorDocument;
-use crate::credentials::Credentials;
+use crate::credentials::{Credentials, Secret};
 
 /// Characters of OSS's message that an error shows.
 const MESSAGE_CHARS_MAX: usize = 160;
@@ -56,12 +56,15 @@ pub(super) fn read(
     evidence.request_id = evidence.request_id.or_else(|| word(&document.request_id));
     evidence.ec = evidence.ec.or_else(|| word(&document.ec));
     let secrets = used.map_or([None, None], |set| [Some(set.secret()), set.token()]);
-    let mut secrets = secrets.into_iter().flatten();
+    let mut secrets = secrets.into_iter().flatten().map(Secret::expose);
     if !secrets.any(|secret| !secret.is_empty() && document.message.contains(secret)) {
         evidence.detail = message(&document.message);
     }
     if evidence.detail.is_empty() {
-        evidence.detail = status.canonical_reason().unwrap_or("refused").to_lowercase();
+        evidence.detail = status
+            .canonical_reason()
+            .unwrap_or("refused")
+            .to_lowercase();
     }
     Refusal {
         evidence,
@@ -94,7 +97,9 @@ fn word(text: &str) -> Option<String> {
 
 /// The beginning of a message, in one line without a trailing dot.
 fn message(text: &str) -> String {
-    let words: Vec<&str> = text.split(|c: char| c.is_whitespace() || c.is_control()).collect();
+    let words: Vec<&str> = text
+        .split(|c: char| c.is_whitespace() || c.is_control())
+        .collect();
     let line: String = words.join(" ").chars().take(MESSAGE_CHARS_MAX).collect();
     line.trim().trim_end_matches('.').to_owned()
 }
@@ -113,14 +118,19 @@ mod tests {
 
     #[test]
     fn a_message_that_echoes_a_secret_is_dropped() {
-        let set = Credentials::new("id", "S3cret", Some("T0ken".to_owned()), None);
+        let set = Credentials::new("id", "S3cret".into(), Some("T0ken".into()), None);
         for echo in ["S3cret", "T0ken"] {
             let document = ErrorDocument {
                 code: "SecurityTokenExpired".to_owned(),
                 message: format!("your {echo} has expired"),
                 ..ErrorDocument::default()
             };
-            let read = read(StatusCode::FORBIDDEN, &HeaderMap::new(), document, Some(&set));
+            let read = read(
+                StatusCode::FORBIDDEN,
+                &HeaderMap::new(),
+                document,
+                Some(&set),
+            );
             assert!(!format!("{read:?}").contains(echo));
             assert_eq!(read.evidence.code, "SecurityTokenExpired");
             assert_eq!(read.evidence.detail, "forbidden");
@@ -142,14 +152,20 @@ mod tests {
         assert_eq!(read.evidence.detail.len(), MESSAGE_CHARS_MAX);
         assert_eq!(read.evidence.request_id.as_deref(), Some("5F3A"));
         assert_eq!(read.evidence.ec.as_deref(), Some("0002-00000007"));
-        assert_eq!(read.endpoint.as_deref(), Some("oss-cn-beijing.aliyuncs.com"));
+        assert_eq!(
+            read.endpoint.as_deref(),
+            Some("oss-cn-beijing.aliyuncs.com")
+        );
     }
 
     #[test]
     fn the_longer_of_two_asked_waits_counts() {
         let both = headers(&[("x-oss-qos-delay-time", "1500"), ("retry-after", "1")]);
         assert_eq!(wait(&both), Some(Duration::from_millis(1500)));
-        assert_eq!(wait(&headers(&[("retry-after", "2")])), Some(Duration::from_secs(2)));
+        assert_eq!(
+            wait(&headers(&[("retry-after", "2")])),
+            Some(Duration::from_secs(2))
+        );
         assert_eq!(wait(&headers(&[("retry-after", "soon")])), None);
     }
 

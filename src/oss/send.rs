@@ -12,7 +12,7 @@ use tokio::time::{sleep, timeout};
 
 use super::bucket::{Bucket, Request};
 use super::error::{Evidence, Kind};
-use super::verdict::{Failure, Operation, Retry};
+use super::verdict::{Failure, Operation, Refusal, Retry};
 use super::xml::{self, ErrorDocument};
 use super::{Error, refusal};
 use crate::credentials::Credentials;
@@ -52,6 +52,8 @@ struct Patience {
     few: u32,
     /// Credential sets refused.
     refused: u32,
+    /// The last thing the server said: it explains more than a silence after it.
+    last_words: Option<Box<Refusal>>,
     clock_corrected: bool,
 }
 
@@ -62,6 +64,7 @@ impl Patience {
             waits: 0,
             few: 0,
             refused: 0,
+            last_words: None,
             clock_corrected: false,
         }
     }
@@ -216,9 +219,9 @@ impl<'a> Exchange<'a> {
 
     /// Does what makes a next attempt worth it, or says that nothing does.
     async fn recover(&mut self, failure: Failure) -> Result<(), Failure> {
-        let (_, retry) = failure.verdict(self.operation);
+        let (kind, retry) = failure.verdict(self.operation);
         let (settings, oss) = (self.bucket.retry, &self.bucket.metrics.oss);
-        if failure.is_lie() {
+        if kind == Kind::Lied || matches!(failure, Failure::OtherVersion(_)) {
             oss.lies.inc();
         }
         match retry {
@@ -251,7 +254,13 @@ impl<'a> Exchange<'a> {
         let wait = doubled.min(settings.backoff_max).mul_f64(fastrand::f64());
         let wait = wait.max(asked.unwrap_or_default());
         if self.patience.since.elapsed().saturating_add(wait) >= settings.no_progress {
-            return Err(failure);
+            return Err(match (failure, self.patience.last_words.take()) {
+                (Failure::Stalled(_), Some(refusal)) => Failure::Refused(refusal),
+                (failure, _) => failure,
+            });
+        }
+        if let Failure::Refused(refusal) = failure {
+            self.patience.last_words = Some(refusal);
         }
         self.patience.waits += 1;
         sleep(wait).await;
@@ -285,7 +294,11 @@ impl<'a> Exchange<'a> {
         if torn && self.patience.refused > SIGNATURE_REFUSALS_MAX {
             return Err(Failure::NotReplaced(None, refusal));
         }
-        tracing::debug!(op = self.op.id(), code = refusal.evidence.code, "credentials refused");
+        tracing::debug!(
+            op = self.op.id(),
+            code = refusal.evidence.code,
+            "credentials refused"
+        );
         let asked = Instant::now();
         let replaced = self.bucket.credentials.replace(&used).await;
         self.patience.since += asked.elapsed();
@@ -318,7 +331,14 @@ impl<'a> Exchange<'a> {
     fn cancelled(&self) -> Error {
         let evidence = Evidence::default();
         let key = self.key.as_ref();
-        Error::new(self.operation, key, Kind::Cancelled, evidence, self.attempts, None)
+        Error::new(
+            self.operation,
+            key,
+            Kind::Cancelled,
+            evidence,
+            self.attempts,
+            None,
+        )
     }
 }
 

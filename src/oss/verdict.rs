@@ -130,23 +130,8 @@ impl Failure {
         }
     }
 
-    /// True if the server said something that cannot be.
-    pub(super) fn is_lie(&self) -> bool {
-        matches!(
-            self,
-            Self::Lie(..)
-                | Self::OtherVersion(_)
-                | Self::Transport(transport::Error::TooLong { .. })
-        )
-    }
-
     /// What an error shows of this, and its cause.
-    pub(super) fn explain(
-        self,
-    ) -> (
-        Evidence,
-        Option<Box<dyn std::error::Error + Send + Sync>>,
-    ) {
+    pub(super) fn explain(self) -> (Evidence, Option<Box<dyn std::error::Error + Send + Sync>>) {
         let text = |detail: &str| Evidence {
             detail: detail.to_owned(),
             ..Evidence::default()
@@ -162,7 +147,9 @@ impl Failure {
             }
             Self::Refused(refusal) => (refusal.evidence, None),
             Self::CredentialsGone(error) => (text("no live credentials"), Some(Box::new(error))),
-            Self::NotReplaced(error, refusal) => (refusal.evidence, error.map(|error| error.into())),
+            Self::NotReplaced(error, refusal) => {
+                (refusal.evidence, error.map(|error| error.into()))
+            }
             Self::Invalid(detail) => (text(&detail), None),
         }
     }
@@ -271,22 +258,57 @@ mod tests {
             (400, "InvalidBucketName", Kind::Invalid, Retry::Never),
             (400, "RequestTimeout", Kind::Unavailable, Retry::Backoff),
             (400, "BadRequest", Kind::Invalid, Retry::Few),
-            (400, "PublicEndpointForbidden", Kind::PublicEndpointForbidden, Retry::Never),
+            (
+                400,
+                "PublicEndpointForbidden",
+                Kind::PublicEndpointForbidden,
+                Retry::Never,
+            ),
             (400, "InvalidTargetType", Kind::Unsupported, Retry::Never),
             (400, "NotImplemented", Kind::Unsupported, Retry::Never),
             (401, "", Kind::CredentialsRefused, Retry::Few),
             (403, "AccessDenied", denied.clone(), Retry::Never),
             (403, "", denied.clone(), Retry::Never),
             (403, "SomethingNew", denied, Retry::Never),
-            (403, "SecurityTokenExpired", Kind::CredentialsRefused, Retry::Credentials),
-            (403, "InvalidSecurityToken", Kind::CredentialsRefused, Retry::Credentials),
-            (403, "InvalidAccessKeyId", Kind::CredentialsRefused, Retry::Credentials),
-            (403, "AccessKeyIdAndSecurityTokenNotMatch", Kind::CredentialsRefused, Retry::Credentials),
-            (403, "SignatureDoesNotMatch", Kind::CredentialsRefused, Retry::Credentials),
+            (
+                403,
+                "SecurityTokenExpired",
+                Kind::CredentialsRefused,
+                Retry::Credentials,
+            ),
+            (
+                403,
+                "InvalidSecurityToken",
+                Kind::CredentialsRefused,
+                Retry::Credentials,
+            ),
+            (
+                403,
+                "InvalidAccessKeyId",
+                Kind::CredentialsRefused,
+                Retry::Credentials,
+            ),
+            (
+                403,
+                "AccessKeyIdAndSecurityTokenNotMatch",
+                Kind::CredentialsRefused,
+                Retry::Credentials,
+            ),
+            (
+                403,
+                "SignatureDoesNotMatch",
+                Kind::CredentialsRefused,
+                Retry::Credentials,
+            ),
             (403, "RequestTimeTooSkewed", Kind::ClockSkewed, Retry::Clock),
             (403, "InvalidObjectState", Kind::Archived, Retry::Never),
             (403, "UserDisable", Kind::Suspended, Retry::Never),
-            (403, "SecondLevelDomainForbidden", elsewhere.clone(), Retry::Never),
+            (
+                403,
+                "SecondLevelDomainForbidden",
+                elsewhere.clone(),
+                Retry::Never,
+            ),
             (301, "", elsewhere, Retry::Never),
             (404, "NoSuchKey", Kind::NotFound, Retry::Never),
             (404, "SymlinkTargetNotExist", Kind::NotFound, Retry::Never),
@@ -302,13 +324,27 @@ mod tests {
             (501, "", Kind::Unsupported, Retry::Never),
             (502, "", Kind::Unavailable, Retry::Backoff),
             (503, "ServiceUnavailable", Kind::Unavailable, Retry::Backoff),
-            (503, "TotalQpsLimitExceeded", Kind::Throttled, Retry::Throttle),
-            (503, "DownloadTrafficRateLimitExceeded", Kind::Throttled, Retry::Throttle),
+            (
+                503,
+                "TotalQpsLimitExceeded",
+                Kind::Throttled,
+                Retry::Throttle,
+            ),
+            (
+                503,
+                "DownloadTrafficRateLimitExceeded",
+                Kind::Throttled,
+                Retry::Throttle,
+            ),
             (503, "SlowDown", Kind::Throttled, Retry::Throttle),
             (304, "", Kind::Lied, Retry::Few),
             (204, "", Kind::Lied, Retry::Few),
         ] {
-            assert_eq!(of(Operation::Get, status, code), (kind, retry), "{status} {code}");
+            assert_eq!(
+                of(Operation::Get, status, code),
+                (kind, retry),
+                "{status} {code}"
+            );
         }
     }
 

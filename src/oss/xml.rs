@@ -113,7 +113,8 @@ mod tests {
     fn prefixes_are_read_in_both_forms() {
         let outer = "<L><CommonPrefixes><Prefix>a/</Prefix></CommonPrefixes>\
                      <CommonPrefixes><Prefix>b/</Prefix></CommonPrefixes></L>";
-        let inner = "<L><CommonPrefixes><Prefix>a/</Prefix><Prefix>b/</Prefix></CommonPrefixes></L>";
+        let inner =
+            "<L><CommonPrefixes><Prefix>a/</Prefix><Prefix>b/</Prefix></CommonPrefixes></L>";
         for document in [outer, inner] {
             let list: ListDocument = parse(document.as_bytes()).unwrap();
             let all = list.common_prefixes.into_iter();
@@ -139,10 +140,26 @@ mod tests {
     fn hostile_documents_are_unreadable_or_empty_and_never_a_panic() {
         let deep = "<a>".repeat(100_000);
         let deep_in_a_field = format!("<Error><Code>{}</Code></Error>", "<a>".repeat(100_000));
-        let closed = format!("<Error><X>{}{}</X></Error>", "<a>".repeat(50_000), "</a>".repeat(50_000));
+        let closed = format!(
+            "<Error><X>{}{}</X></Error>",
+            "<a>".repeat(50_000),
+            "</a>".repeat(50_000)
+        );
         let laughs = "<!DOCTYPE Error [<!ENTITY a \"aaaa\"><!ENTITY b \"&a;&a;&a;\">]><Error><Code>&b;</Code></Error>";
         let external = "<!DOCTYPE E [<!ENTITY x SYSTEM \"file:///etc/passwd\">]><Error><Code>&x;</Code></Error>";
-        for document in [deep.as_str(), &deep_in_a_field, &closed, laughs, external, "", "<", "<a", "&", "\0", "<html>no</html>"] {
+        for document in [
+            deep.as_str(),
+            &deep_in_a_field,
+            &closed,
+            laughs,
+            external,
+            "",
+            "<",
+            "<a",
+            "&",
+            "\0",
+            "<html>no</html>",
+        ] {
             if let Ok(error) = parse::<ErrorDocument>(document.as_bytes()) {
                 assert!(!error.code.contains("aaaa") && !error.code.contains("root:"));
             }

@@ -56,8 +56,10 @@ pub(super) struct Target<'a> {
 impl Target<'_> {
     /// `/bucket/key` with the bucket even where the URL has it in the host.
     fn resource(&self) -> String {
-        self.bucket
-            .map_or_else(|| "/".to_owned(), |bucket| format!("/{bucket}/{}", self.key))
+        self.bucket.map_or_else(
+            || "/".to_owned(),
+            |bucket| format!("/{bucket}/{}", self.key),
+        )
     }
 }
 
@@ -88,14 +90,14 @@ impl Signer {
         now: Timestamp,
     ) -> Result<(), InvalidHeaderValue> {
         if let Some(token) = credentials.token() {
-            headers.insert(TOKEN, sensitive(token)?);
+            headers.insert(TOKEN, sensitive(token.expose())?);
         }
         let authorization = match self.version {
             SignatureVersion::V1 => {
                 let date = http_date(now);
                 headers.insert(DATE, HeaderValue::from_str(&date)?);
                 let signature = v1::signature(
-                    credentials.secret(),
+                    credentials.secret().expose(),
                     &v1::string_to_sign(target, headers, &date),
                 );
                 v1::authorization(credentials.access_key_id(), &signature)

@@ -152,7 +152,7 @@ impl KeyOfTheDay {
         {
             return kept.key.clone();
         }
-        let key = signing_key(credentials.secret(), time, region);
+        let key = signing_key(credentials.secret().expose(), time, region);
         *slot = Some(Slot {
             credentials: Arc::clone(credentials),
             day: day(time).to_owned(),

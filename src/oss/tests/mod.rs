@@ -1,0 +1,72 @@
+//! A bucket against a server that says what it is told to say.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+mod refusals;
+mod server;
+mod streams;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use server::Server;
+
+use super::{Bucket, Config, Retry};
+use crate::credentials::{Credentials, Provider};
+use crate::metrics::Metrics;
+use crate::object::{ETag, ObjectKey, Source, Version};
+use crate::transport;
+
+const BUCKET: &str = "demo";
+const ETAG: &str = "\"5B3C1A2E\"";
+const MODIFIED: &str = "Tue, 21 May 2024 10:39:29 GMT";
+
+/// Patient enough to pass on a loaded machine, impatient enough for a test.
+const RETRY: Retry = Retry {
+    attempt_timeout: Duration::from_secs(5),
+    idle_timeout: Duration::from_secs(5),
+    no_progress: Duration::from_secs(20),
+    backoff_base: Duration::from_millis(1),
+    throttle_base: Duration::from_millis(2),
+    backoff_max: Duration::from_millis(20),
+    few_attempts: 4,
+};
+
+fn set(id: &str) -> Credentials {
+    Credentials::new(
+        id,
+        "S3cretOfTheSet".into(),
+        Some("T0kenOfTheSet".into()),
+        None,
+    )
+}
+
+fn bucket(server: &Server, retry: Retry) -> Bucket {
+    bucket_with(server, retry, Provider::fixed(set("STS.one")))
+}
+
+fn bucket_with(server: &Server, retry: Retry, credentials: Arc<Provider>) -> Bucket {
+    let config = Config {
+        region: Some("cn-hangzhou".to_owned()),
+        retry,
+        ..Config::new(server.endpoint.parse().unwrap(), BUCKET)
+    };
+    let transport = transport::Client::new(&transport::Config {
+        proxy: transport::Proxy::Never,
+        ..transport::Config::default()
+    });
+    let metrics = Arc::new(Metrics::default());
+    Bucket::new(config, transport.unwrap(), credentials, metrics).unwrap()
+}
+
+fn key(text: &str) -> ObjectKey {
+    ObjectKey::new(text).unwrap()
+}
+
+/// Bytes of a version of `key` that has `size` bytes.
+fn source(size: u64, range: std::ops::Range<u64>) -> Source {
+    Source {
+        version: Version::new(key("dir/x.bin"), ETag::new(ETAG), size),
+        range,
+    }
+}
