@@ -243,6 +243,11 @@ impl Block {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn waiters(&self) -> usize {
+        self.lock().waiters.len()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Fill> {
         self.fill.lock().unwrap_or_else(PoisonError::into_inner)
     }
