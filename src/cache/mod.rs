@@ -54,7 +54,7 @@ impl BlockCache {
     #[must_use]
     pub fn new(budget: &Arc<Budget>, metrics: Arc<Metrics>) -> Arc<Self> {
         let cache = Arc::new(Self {
-            order: Mutex::new(Order::new(budget.total() / 2)),
+            order: Mutex::new(Order::new(budget.total())),
             budget: Arc::clone(budget),
             metrics,
         });

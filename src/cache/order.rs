@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use lru::LruCache;
 
@@ -25,6 +25,7 @@ type Place = (u64, u64);
 ///
 /// Every block but those filling is evictable. One that a reader holds is passed over at first, for it frees nothing
 /// until the reader lets go; if the rest is not enough it is forgotten too, so that its memory comes back by itself.
+/// What is on its way out like that is remembered, or each call would forget more of it for the same need.
 #[derive(Debug)]
 pub(super) struct Order {
     versions: HashMap<Arc<Version>, Blocks>,
@@ -40,6 +41,8 @@ pub(super) struct Order {
     /// Bytes of all blocks that ever came.
     arrived_bytes: u64,
     patience_bytes: u64,
+    /// Evicted while somebody held them, and perhaps still held. Never upgraded: who counts holders relies on that.
+    leaving: Vec<(Weak<Block>, u64)>,
 }
 
 /// The blocks of one version.
@@ -99,6 +102,7 @@ impl Order {
             clock: 0,
             arrived_bytes: 0,
             patience_bytes,
+            leaving: Vec::new(),
         }
     }
 
@@ -239,10 +243,14 @@ impl Order {
             self.forget(place, &entry.version);
             victims.free.push(entry.block);
         }
+        self.leaving.retain(|(block, _)| block.strong_count() > 0);
+        let mut leaving: u64 = self.leaving.iter().map(|(_, bytes)| bytes).sum();
         for (line, place, mut entry) in passed_over {
-            if freed < bytes && !matches!(entry.block.state(), State::Filling) {
-                freed += entry.block.memory_bytes();
+            if freed + leaving < bytes && !matches!(entry.block.state(), State::Filling) {
+                leaving += entry.block.memory_bytes();
                 self.forget(place, &entry.version);
+                let weak = Arc::downgrade(&entry.block);
+                self.leaving.push((weak, entry.block.memory_bytes()));
                 victims.held.push(entry.block);
             } else {
                 // In use: as good as the most recently used, and not to be passed over at once again.
