@@ -1,0 +1,249 @@
+//! The lease rule, explored: every interleaving of small systems of requests over the real [`Ledger`].
+
+use std::collections::{BTreeMap, HashSet};
+
+use super::Class::{self, Commit, Demand, ReadAhead, Write};
+use super::ledger::{Answer, Ledger, Ticket};
+
+/// Units of the small budget: ceilings 8, 6, 4 and 2, and every lease at most 2.
+const TOTAL: u64 = 8;
+const RESERVE: u64 = 2;
+
+/// A request: the leases it takes one after the other while it holds the earlier ones, and what becomes of them.
+#[derive(Debug, Clone)]
+struct Plan {
+    leases: Vec<(Class, u64)>,
+    end: End,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    GivesBack,
+    /// Leaves its bytes in the cache, leased and reclaimable.
+    Keeps,
+}
+
+impl Plan {
+    fn new(leases: &[(Class, u64)]) -> Self {
+        Self {
+            leases: leases.to_vec(),
+            end: End::GivesBack,
+        }
+    }
+}
+
+/// Where a request is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Progress {
+    leases_held: usize,
+    is_waiting: bool,
+    is_done: bool,
+}
+
+#[derive(Clone)]
+struct World<'a> {
+    plans: &'a [Plan],
+    ledger: Ledger,
+    progress: Vec<Progress>,
+    line: BTreeMap<Ticket, usize>,
+    cached: u64,
+}
+
+/// All that decides what can happen next; tickets count only by their order.
+type Snapshot = (Vec<Progress>, Vec<usize>, u64);
+
+impl<'a> World<'a> {
+    fn new(plans: &'a [Plan]) -> Self {
+        let start = Progress {
+            leases_held: 0,
+            is_waiting: false,
+            is_done: false,
+        };
+        Self {
+            plans,
+            ledger: Ledger::new(TOTAL, RESERVE),
+            progress: vec![start; plans.len()],
+            line: BTreeMap::new(),
+            cached: 0,
+        }
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        let line = self.line.values().copied().collect();
+        (self.progress.clone(), line, self.cached)
+    }
+
+    /// The world after the next step of request `who`, if it can take one.
+    fn step(&self, who: usize) -> Option<Self> {
+        let progress = self.progress[who];
+        if progress.is_done || progress.is_waiting {
+            return None;
+        }
+        let mut world = self.clone();
+        let plan = &self.plans[who];
+        if let Some(&(class, units)) = plan.leases.get(progress.leases_held) {
+            if world.ledger.ask(class, units) == Answer::Granted {
+                world.progress[who].leases_held += 1;
+            } else {
+                world.progress[who].is_waiting = true;
+                let ticket = world.ledger.enqueue(class, units);
+                world.line.insert(ticket, who);
+            }
+        } else {
+            let units = plan.leases.iter().map(|(_, units)| units).sum();
+            world.progress[who].is_done = true;
+            match plan.end {
+                End::GivesBack => world.ledger.give_back(units),
+                End::Keeps => world.cached += units,
+            }
+        }
+        world.serve();
+        Some(world)
+    }
+
+    /// What `Budget::serve` does.
+    fn serve(&mut self) {
+        loop {
+            while let Some((ticket, _)) = self.ledger.grant() {
+                let who = self
+                    .line
+                    .remove(&ticket)
+                    .expect("who is in line has a ticket");
+                self.progress[who].is_waiting = false;
+                self.progress[who].leases_held += 1;
+            }
+            let Some((_, short)) = self.ledger.shortage() else {
+                return;
+            };
+            let freed = short.min(self.cached);
+            if freed == 0 {
+                return;
+            }
+            self.cached -= freed;
+            self.ledger.give_back(freed);
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.progress.iter().all(|progress| progress.is_done)
+    }
+}
+
+/// True if some order of steps leaves requests that wait for ever.
+fn can_deadlock(plans: &[Plan], states: &mut usize) -> bool {
+    let mut seen: HashSet<Snapshot> = HashSet::new();
+    let mut open = vec![World::new(plans)];
+    while let Some(world) = open.pop() {
+        if !seen.insert(world.snapshot()) {
+            continue;
+        }
+        *states += 1;
+        let before = open.len();
+        open.extend((0..plans.len()).filter_map(|who| world.step(who)));
+        if open.len() == before && !world.is_over() {
+            return true;
+        }
+    }
+    false
+}
+
+/// Every choice of `count` of `plans`, with repetition.
+fn choices(plans: &[Plan], count: usize) -> Vec<Vec<Plan>> {
+    if count == 0 {
+        return vec![Vec::new()];
+    }
+    let mut all = Vec::new();
+    for (at, plan) in plans.iter().enumerate() {
+        for mut rest in choices(&plans[at..], count - 1) {
+            rest.push(plan.clone());
+            all.push(rest);
+        }
+    }
+    all
+}
+
+/// Every plan of leases of the given sizes whose next class may be waited for while the ones before are held.
+fn plans(sizes: &[u64], leases_max: usize, may_wait: fn(Class, Class) -> bool) -> Vec<Plan> {
+    let mut all: Vec<Plan> = Vec::new();
+    let mut last: Vec<Plan> = vec![Plan::new(&[])];
+    for _ in 0..leases_max {
+        let mut longer = Vec::new();
+        for plan in &last {
+            for class in Class::ALL {
+                if !plan.leases.iter().all(|&(held, _)| may_wait(held, class)) {
+                    continue;
+                }
+                for &size in sizes {
+                    let mut plan = plan.clone();
+                    plan.leases.push((class, size));
+                    longer.push(plan);
+                }
+            }
+        }
+        all.extend(longer.iter().cloned());
+        last = longer;
+    }
+    all
+}
+
+/// The rule: what is waited for outranks what is held.
+fn outranks(held: Class, wanted: Class) -> bool {
+    wanted < held
+}
+
+fn deadlocks(systems: &[Vec<Plan>]) -> usize {
+    let mut states = 0;
+    let found = systems
+        .iter()
+        .filter(|plans| can_deadlock(plans, &mut states))
+        .count();
+    println!(
+        "{} systems, {states} states, {found} deadlocks",
+        systems.len()
+    );
+    found
+}
+
+#[test]
+fn who_waits_only_for_a_class_that_outranks_what_he_holds_never_deadlocks() {
+    // Every size, and every length of plan, three at a time; some leave their bytes in the cache.
+    let mut some = plans(&[1, 2], 2, outranks);
+    let keeping = plans(&[2], 1, outranks).into_iter().map(|plan| Plan {
+        end: End::Keeps,
+        ..plan
+    });
+    some.extend(keeping);
+    assert_eq!(deadlocks(&choices(&some, 3)), 0);
+    // The largest leases, up to all four classes at once, four at a time: enough to fill every class to its ceiling.
+    let large = plans(&[2], 4, outranks);
+    assert_eq!(deadlocks(&choices(&large, 4)), 0);
+}
+
+#[test]
+fn without_the_rule_requests_deadlock() {
+    let any = plans(&[2], 2, |_, _| true);
+    assert!(deadlocks(&choices(&any, 2)) > 0);
+}
+
+#[test]
+fn waiting_for_ones_own_class_deadlocks() {
+    let two_steps = Plan::new(&[(Demand, 2), (Demand, 2)]);
+    let mut states = 0;
+    assert!(!can_deadlock(&vec![two_steps.clone(); 3], &mut states));
+    assert!(can_deadlock(&vec![two_steps; 4], &mut states));
+}
+
+#[test]
+fn waiting_for_a_lower_class_deadlocks() {
+    let downhill = Plan::new(&[(Demand, 2), (ReadAhead, 1)]);
+    assert!(can_deadlock(&[downhill], &mut 0));
+    let downhill = Plan::new(&[(Commit, 2), (Write, 1)]);
+    assert!(can_deadlock(&[downhill.clone(), downhill], &mut 0));
+}
+
+#[test]
+fn a_lease_larger_than_its_reserve_deadlocks() {
+    let writer = |units| Plan::new(&[(Write, 2), (Commit, units)]);
+    assert!(!can_deadlock(&[writer(2), writer(2)], &mut 0));
+    assert!(can_deadlock(&[writer(3), writer(3)], &mut 0));
+}
