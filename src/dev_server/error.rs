@@ -136,8 +136,7 @@ impl OssError {
 
     /// The answer on the wire. HEAD has no body, so its XML travels in `x-oss-err`; 304 says nothing at all.
     pub(crate) fn render(&self, method: &Method, request_id: &str, host: &str) -> Answer {
-        let status =
-            StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = Response::builder().status(status);
         for (name, value) in &self.headers {
             response = response.header(*name, value);

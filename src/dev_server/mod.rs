@@ -26,7 +26,7 @@ mod xml;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -76,7 +76,8 @@ impl BucketConfig {
 pub struct Config {
     /// Where to listen. Default: any free port of 127.0.0.1.
     pub listen: SocketAddr,
-    /// Where objects are kept; default `None`, in memory. The directory belongs to one server at a time.
+    /// Where objects are kept; default `None`, in memory. The directory belongs to one server at a time. It is made if
+    /// it is not there, and buckets of earlier servers in it are served as well.
     pub data: Option<PathBuf>,
     /// The buckets. Default: none, so every bucket is unknown.
     pub buckets: Vec<BucketConfig>,
@@ -153,7 +154,11 @@ impl DevServer {
         if let Some(bucket) = config.buckets.iter().find(|bucket| !is_name(&bucket.name)) {
             return Err(Error::BucketName(bucket.name.clone()));
         }
-        let store = Store::open(config.data.as_deref(), &config.buckets).map_err(Error::Data)?;
+        let mut buckets = config.buckets;
+        if let Some(data) = &config.data {
+            buckets.extend(buckets_in(data, &buckets).map_err(Error::Data)?);
+        }
+        let store = Store::open(config.data.as_deref(), &buckets).map_err(Error::Data)?;
         let listen = |source| Error::Listen {
             address: config.listen,
             source,
@@ -205,12 +210,7 @@ impl DevServer {
     ///
     /// # Errors
     /// [`Error::Refused`] for an unknown bucket or a disk that fails.
-    pub fn put(
-        &self,
-        bucket: &str,
-        key: &str,
-        bytes: impl Into<Bytes>,
-    ) -> Result<String, Error> {
+    pub fn put(&self, bucket: &str, key: &str, bytes: impl Into<Bytes>) -> Result<String, Error> {
         let bucket = self.bucket(bucket)?;
         let received = bucket.received(bytes.into())?;
         let object = Object::normal(key, received, Attributes::default());
@@ -270,6 +270,24 @@ impl Drop for DevServer {
     }
 }
 
+/// Buckets on disk that `known` does not name.
+fn buckets_in(data: &Path, known: &[BucketConfig]) -> io::Result<Vec<BucketConfig>> {
+    std::fs::create_dir_all(data)?;
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(data)? {
+        let entry = entry?;
+        let is_bucket = entry.path().join("objects").is_dir();
+        if let Ok(name) = entry.file_name().into_string()
+            && is_bucket
+            && is_name(&name)
+            && !known.iter().any(|bucket| bucket.name == name)
+        {
+            found.push(BucketConfig::new(name));
+        }
+    }
+    Ok(found)
+}
+
 fn is_name(name: &str) -> bool {
     let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     (3..=63).contains(&name.len())
@@ -311,9 +329,7 @@ async fn serve_connection(stream: TcpStream, server: Arc<Server>) {
         Arc::clone(&server.faults),
         Arc::clone(&server.counters),
     );
-    let service = service_fn(|request| {
-        Arc::clone(&server).answer(Arc::clone(&control), request)
-    });
+    let service = service_fn(|request| Arc::clone(&server).answer(Arc::clone(&control), request));
     let served = http1::Builder::new()
         .writev(true)
         .serve_connection(TokioIo::new(connection), service)

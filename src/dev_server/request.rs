@@ -122,9 +122,7 @@ fn checked_key(key: String) -> Result<String, OssError> {
             | KeyError::TooLong(_)
             | KeyError::LeadingSlash
             | KeyError::NotADirectory,
-        ) => Err(
-            invalid_name("The specified object is not valid.").with("ObjectName", key)
-        ),
+        ) => Err(invalid_name("The specified object is not valid.").with("ObjectName", key)),
     }
 }
 

@@ -49,15 +49,13 @@ impl Server {
         let (head, mut body) = request.into_parts();
         let id = self.next_request.fetch_add(1, Ordering::Relaxed);
         let id = format!("{id:024X}");
-        let parsed = Incoming::parse(&head)
-            .and_then(|request| Ok((Operation::of(&request)?, request)));
+        let parsed =
+            Incoming::parse(&head).and_then(|request| Ok((Operation::of(&request)?, request)));
         let (fault, result) = match parsed {
             Ok((operation, request)) => {
                 self.counters.count(operation);
                 let subject = request.key.as_deref().or_else(|| request.param("prefix"));
-                let fault = self
-                    .faults
-                    .decide(operation, subject.unwrap_or_default());
+                let fault = self.faults.decide(operation, subject.unwrap_or_default());
                 let result = self
                     .perform(operation, request, &mut body, fault, &control)
                     .await;

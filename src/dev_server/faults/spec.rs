@@ -55,7 +55,9 @@ pub struct RandomFaults {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SpecError {
     /// A piece without `=`, or a name that is none.
-    #[error("'{0}' is not one of 5xx, throttle, delay, reset, lost, cut, stall, lie, flip or seed, each with '=' and a number")]
+    #[error(
+        "'{0}' is not one of 5xx, throttle, delay, reset, lost, cut, stall, lie, flip or seed, each with '=' and a number"
+    )]
     Name(String),
     /// A probability outside 0 to 1, or not a number.
     #[error("the probability of '{0}' is a number from 0 to 1")]

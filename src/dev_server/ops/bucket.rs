@@ -69,10 +69,7 @@ fn described(xml: &mut Xml, service: &Service, bucket: &Bucket) {
     xml.text("Name", &bucket.config.name);
     xml.text("CreationDate", &iso_date(bucket.created));
     xml.text("Location", &format!("oss-{region}"));
-    xml.text(
-        "ExtranetEndpoint",
-        &format!("oss-{region}.aliyuncs.com"),
-    );
+    xml.text("ExtranetEndpoint", &format!("oss-{region}.aliyuncs.com"));
     xml.text(
         "IntranetEndpoint",
         &format!("oss-{region}-internal.aliyuncs.com"),

@@ -65,7 +65,10 @@ pub(super) fn refuse(request: &Incoming) -> Result<(), OssError> {
         OBJECT.if_modified_since,
         OBJECT.if_unmodified_since,
     ];
-    match names.into_iter().find(|name| request.headers.contains_key(*name)) {
+    match names
+        .into_iter()
+        .find(|name| request.headers.contains_key(*name))
+    {
         Some(name) => Err(OssError {
             status: 400,
             ..OssError::not_implemented(name)

@@ -67,10 +67,7 @@ pub(super) fn copy(call: Call<'_>) -> Result<Answer, OssError> {
 
 /// Bucket and key of `x-oss-copy-source`.
 fn source(call: Call<'_>) -> Result<(String, String), OssError> {
-    let header = call
-        .request
-        .header("x-oss-copy-source")
-        .unwrap_or_default();
+    let header = call.request.header("x-oss-copy-source").unwrap_or_default();
     let invalid = || {
         OssError::invalid_argument(
             "x-oss-copy-source",

@@ -50,12 +50,7 @@ impl Call<'_> {
 }
 
 impl Service {
-    fn allow(
-        &self,
-        request: &Incoming,
-        action: &str,
-        key: Option<&str>,
-    ) -> Result<(), OssError> {
+    fn allow(&self, request: &Incoming, action: &str, key: Option<&str>) -> Result<(), OssError> {
         match &self.auth {
             Some(auth) => auth.check(request, action, key, Timestamp::now()),
             None => Ok(()),

@@ -71,7 +71,8 @@ pub(super) fn get(call: Call<'_>) -> Result<Answer, OssError> {
 pub(super) fn head(call: Call<'_>) -> Result<Answer, OssError> {
     let object = call.bucket.get(call.key)?;
     conditions::check(&conditions::OBJECT, call.request, &object)?;
-    let builder = described(&object, Response::builder()).header(header::CONTENT_LENGTH, object.size);
+    let builder =
+        described(&object, Response::builder()).header(header::CONTENT_LENGTH, object.size);
     Ok(answer::finish(builder, Vec::new()))
 }
 

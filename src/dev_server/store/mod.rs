@@ -56,9 +56,7 @@ impl Store {
                     let (disk, objects) =
                         Disk::open(&data.join(&config.name), Arc::clone(&mappings))?;
                     for object in objects {
-                        state
-                            .objects
-                            .insert(&object.key.clone(), Arc::new(object));
+                        state.objects.insert(&object.key.clone(), Arc::new(object));
                     }
                     Some(disk)
                 }

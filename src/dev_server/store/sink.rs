@@ -58,7 +58,9 @@ impl Sink {
             }
             None => {
                 let reserve = expected.unwrap_or(0).min(RESERVE_BYTES_MAX);
-                Place::Memory(BytesMut::with_capacity(usize::try_from(reserve).unwrap_or(0)))
+                Place::Memory(BytesMut::with_capacity(
+                    usize::try_from(reserve).unwrap_or(0),
+                ))
             }
         };
         Ok(Self {

@@ -53,10 +53,7 @@ fn objects_survive_a_restart_and_nothing_else_does() {
             key: "half".to_owned(),
             attributes: Attributes::default(),
             if_present: IfPresent::Replace,
-            parts: BTreeMap::from([(
-                1,
-                Part::new(bucket.received(Bytes::from("part")).unwrap()),
-            )]),
+            parts: BTreeMap::from([(1, Part::new(bucket.received(Bytes::from("part")).unwrap()))]),
         });
     }
     let store = open(directory.path());

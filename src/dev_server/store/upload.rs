@@ -111,11 +111,7 @@ impl Upload {
         Ok(object)
     }
 
-    fn listed(
-        &self,
-        id: &str,
-        listed: &[(u16, String)],
-    ) -> Result<Vec<(&u16, &Part)>, OssError> {
+    fn listed(&self, id: &str, listed: &[(u16, String)]) -> Result<Vec<(&u16, &Part)>, OssError> {
         if listed.windows(2).any(|pair| pair[0].0 >= pair[1].0) {
             return Err(OssError::new(
                 400,

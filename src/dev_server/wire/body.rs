@@ -49,7 +49,10 @@ impl SendBody {
             .filter(|_| remaining > 0)
             .map(|(after, trouble)| (after.min(remaining - 1), trouble));
         Self {
-            pieces: pieces.into_iter().filter(|piece| !piece.is_empty()).collect(),
+            pieces: pieces
+                .into_iter()
+                .filter(|piece| !piece.is_empty())
+                .collect(),
             remaining,
             trouble,
             stall: None,

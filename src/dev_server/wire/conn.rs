@@ -136,8 +136,7 @@ impl AsyncWrite for Connection {
                 break;
             }
         }
-        let sent =
-            ready!(Pin::new(&mut this.stream).poll_write_vectored(context, &cut[..used]))?;
+        let sent = ready!(Pin::new(&mut this.stream).poll_write_vectored(context, &cut[..used]))?;
         this.sent(sent, rate);
         Poll::Ready(Ok(sent))
     }

@@ -60,9 +60,7 @@ impl Pace {
         }
         let now = Instant::now();
         let earliest = now.checked_sub(CATCH_UP).unwrap_or(now);
-        let from = self
-            .free_at
-            .map_or(now, |free_at| free_at.max(earliest));
+        let from = self.free_at.map_or(now, |free_at| free_at.max(earliest));
         let micros = (bytes as u64).saturating_mul(1_000_000) / rate;
         self.free_at = Some(from + Duration::from_micros(micros));
     }
