@@ -1,1 +1,343 @@
-//! To be written.
+//! A server that speaks OSS: for tests, demonstrations and benchmarks; named by no production room.
+//!
+//! It is a real HTTP server on a real socket, so a client cannot tell it from OSS by anything but its address: the same
+//! operations, headers, error codes and quirks, and on demand the same trouble ([`FaultPlan`]). In a test it runs in
+//! the same process; `rolefs-dev serve` runs it alone.
+//!
+//! A request passes `wire` (connection, pace, rude ends), `request` (the parsed head), `operation` (what is asked),
+//! `auth` (who may), `ops` (the operations) and `store` (objects in memory or on disk), and returns through `serve`,
+//! which adds faults, latency and the headers of every answer.
+//!
+//! **What it does not have** it refuses with 501 `NotImplemented`: appending, links, versions, ACLs, tags, batch delete,
+//! copies of parts, the calls of hierarchical buckets. A test that passes against it did not pass by being ignored.
+
+mod answer;
+pub mod auth;
+mod error;
+mod faults;
+mod operation;
+mod ops;
+mod request;
+mod serve;
+mod stats;
+mod store;
+mod wire;
+mod xml;
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{JoinHandle, JoinSet};
+
+use auth::Authority;
+use ops::Service;
+use serve::Server;
+use store::{Attributes, Bucket, IfPresent, Object, Store};
+use wire::{Connection, Control};
+
+pub use faults::{Fault, FaultKind, FaultPlan, RandomFaults, SpecError, THROTTLE_CODES};
+pub use operation::Operation;
+pub use stats::Stats;
+
+/// A bucket that exists from the start. Buckets are neither made nor removed later.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BucketConfig {
+    /// 3 to 63 lower-case letters, digits and hyphens (OSS help "Bucket naming conventions").
+    pub name: String,
+    /// GetBucketInfo says that versioning is on, and `x-oss-forbid-overwrite` is ignored as there; versions themselves
+    /// are not kept. Default: false.
+    pub versioned: bool,
+    /// GetBucketInfo says that the namespace is hierarchical; the bucket behaves as a flat one. Default: false.
+    pub hierarchical: bool,
+}
+
+impl BucketConfig {
+    /// A plain bucket.
+    #[must_use]
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            versioned: false,
+            hierarchical: false,
+        }
+    }
+}
+
+/// What a server is made with.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where to listen. Default: any free port of 127.0.0.1.
+    pub listen: SocketAddr,
+    /// Where objects are kept; default `None`, in memory. The directory belongs to one server at a time. It is made if
+    /// it is not there, and buckets of earlier servers in it are served as well.
+    pub data: Option<PathBuf>,
+    /// The buckets. Default: none, so every bucket is unknown.
+    pub buckets: Vec<BucketConfig>,
+    /// The region, without `oss-`. Default: `cn-hangzhou`.
+    pub region: String,
+    /// Who may do what. Default: `None`, everybody everything, and no signature is looked at.
+    pub auth: Option<Arc<Authority>>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            data: None,
+            buckets: Vec::new(),
+            region: "cn-hangzhou".to_owned(),
+            auth: None,
+        }
+    }
+}
+
+/// Why a server does not start, or refuses a direct access.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// The address of the config.
+        address: SocketAddr,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The data directory cannot be read or made.
+    #[error("cannot open the data directory")]
+    Data(#[source] io::Error),
+    /// No OSS bucket can have this name.
+    #[error("'{0}' is no bucket name: 3 to 63 lower-case letters, digits and inner hyphens")]
+    BucketName(String),
+    /// Direct access to a bucket that is not there, or storing failed.
+    #[error("{code}: {message}")]
+    Refused {
+        /// OSS's code.
+        code: &'static str,
+        /// OSS's message.
+        message: String,
+    },
+}
+
+impl From<error::OssError> for Error {
+    fn from(error: error::OssError) -> Self {
+        Self::Refused {
+            code: error.code,
+            message: error.message,
+        }
+    }
+}
+
+/// A running server. It stops when it is dropped, connections and all.
+#[derive(Debug)]
+pub struct DevServer {
+    address: SocketAddr,
+    server: Arc<Server>,
+    /// Owns the connections: aborting it ends them.
+    accepting: JoinHandle<()>,
+}
+
+impl DevServer {
+    /// Starts a server on the current runtime; it is listening when this returns.
+    ///
+    /// # Errors
+    /// [`Error::BucketName`], [`Error::Data`] and [`Error::Listen`].
+    pub async fn start(config: Config) -> Result<Self, Error> {
+        if let Some(bucket) = config.buckets.iter().find(|bucket| !is_name(&bucket.name)) {
+            return Err(Error::BucketName(bucket.name.clone()));
+        }
+        let mut buckets = config.buckets;
+        if let Some(data) = &config.data {
+            buckets.extend(buckets_in(data, &buckets).map_err(Error::Data)?);
+        }
+        let store = Store::open(config.data.as_deref(), &buckets).map_err(Error::Data)?;
+        let listen = |source| Error::Listen {
+            address: config.listen,
+            source,
+        };
+        let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
+        let address = listener.local_addr().map_err(listen)?;
+        let server = Arc::new(Server::new(Service {
+            store,
+            region: config.region,
+            auth: config.auth,
+        }));
+        let accepting = tokio::spawn(accept(listener, Arc::clone(&server)));
+        Ok(Self {
+            address,
+            server,
+            accepting,
+        })
+    }
+
+    /// `http://127.0.0.1:PORT`.
+    #[must_use]
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The address it listens on.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What goes wrong, to be changed at any time.
+    #[must_use]
+    pub fn faults(&self) -> &FaultPlan {
+        &self.server.faults
+    }
+
+    /// What it did so far.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.server.counters.snapshot()
+    }
+
+    fn bucket(&self, name: &str) -> Result<&Bucket, Error> {
+        Ok(self.server.service.store.bucket(name)?)
+    }
+
+    /// Stores an object past HTTP, faults and counters, and returns its ETag without quotes.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] for an unknown bucket or a disk that fails.
+    pub fn put(&self, bucket: &str, key: &str, bytes: impl Into<Bytes>) -> Result<String, Error> {
+        let bucket = self.bucket(bucket)?;
+        let received = bucket.received(bytes.into())?;
+        let object = Object::normal(key, received, Attributes::default());
+        Ok(bucket.commit(object, IfPresent::Replace)?.etag.clone())
+    }
+
+    /// The whole content of an object, `None` if there is no such object.
+    #[must_use]
+    pub fn get(&self, bucket: &str, key: &str) -> Option<Bytes> {
+        let object = self.bucket(bucket).ok()?.get(key).ok()?;
+        let mut pieces = object.content.slice(0..object.size).ok()?;
+        match pieces.len() {
+            1 => pieces.pop(),
+            _ => Some(Bytes::from(pieces.concat())),
+        }
+    }
+
+    /// The ETag of an object, without quotes, `None` if there is no such object.
+    #[must_use]
+    pub fn etag(&self, bucket: &str, key: &str) -> Option<String> {
+        let object = self.bucket(bucket).ok()?.get(key).ok()?;
+        Some(object.etag.clone())
+    }
+
+    /// Removes an object, if there is one.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] for an unknown bucket.
+    pub fn delete(&self, bucket: &str, key: &str) -> Result<(), Error> {
+        self.bucket(bucket)?.delete(key);
+        Ok(())
+    }
+
+    /// How many objects a bucket has, 0 for an unknown bucket.
+    #[must_use]
+    pub fn object_count(&self, bucket: &str) -> usize {
+        self.bucket(bucket).map_or(0, Bucket::object_count)
+    }
+
+    /// How many multipart uploads of a bucket are neither completed nor aborted, 0 for an unknown bucket.
+    #[must_use]
+    pub fn upload_count(&self, bucket: &str) -> usize {
+        self.bucket(bucket).map_or(0, Bucket::upload_count)
+    }
+
+    /// Stops the server and waits until its last connection is gone.
+    pub async fn shutdown(mut self) {
+        self.accepting.abort();
+        // Cancelled is what was asked for.
+        let _ = (&mut self.accepting).await;
+    }
+}
+
+impl Drop for DevServer {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+/// Buckets on disk that `known` does not name.
+fn buckets_in(data: &Path, known: &[BucketConfig]) -> io::Result<Vec<BucketConfig>> {
+    std::fs::create_dir_all(data)?;
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(data)? {
+        let entry = entry?;
+        let is_bucket = entry.path().join("objects").is_dir();
+        if let Ok(name) = entry.file_name().into_string()
+            && is_bucket
+            && is_name(&name)
+            && !known.iter().any(|bucket| bucket.name == name)
+        {
+            found.push(BucketConfig::new(name));
+        }
+    }
+    Ok(found)
+}
+
+fn is_name(name: &str) -> bool {
+    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (3..=63).contains(&name.len())
+        && name.bytes().all(inner)
+        && !name.starts_with('-')
+        && !name.ends_with('-')
+}
+
+/// Takes connections until it is aborted; its set of tasks goes with it.
+async fn accept(listener: TcpListener, server: Arc<Server>) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    connections.spawn(serve_connection(stream, Arc::clone(&server)));
+                }
+                // Out of descriptors, most likely: there will be some when a connection has ended.
+                Err(error) => {
+                    tracing::warn!(%error, "dev server: cannot accept");
+                    if connections.join_next().await.is_none() {
+                        tokio::task::yield_now().await;
+                    }
+                }
+            },
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+async fn serve_connection(stream: TcpStream, server: Arc<Server>) {
+    server.counters.connections.fetch_add(1, Ordering::Relaxed);
+    // Without it small answers wait for the client's acknowledgement; a socket that refuses still works.
+    let _ = stream.set_nodelay(true);
+    let control = Arc::new(Control::default());
+    let connection = Connection::new(
+        stream,
+        Arc::clone(&control),
+        Arc::clone(&server.faults),
+        Arc::clone(&server.counters),
+    );
+    let service = service_fn(|request| Arc::clone(&server).answer(Arc::clone(&control), request));
+    let served = http1::Builder::new()
+        .writev(true)
+        .serve_connection(TokioIo::new(connection), service)
+        .await;
+    if let Err(error) = served {
+        tracing::debug!(%error, "dev server: connection ended");
+    }
+}
+
+#[cfg(test)]
+mod tests;

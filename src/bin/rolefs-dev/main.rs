@@ -1,0 +1,148 @@
+//! The `rolefs-dev` command: an OSS-speaking server for development, tests and benchmarks.
+
+use std::error::Error;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use clap::{Parser, Subcommand};
+use jiff::SignedDuration;
+use rolefs::dev_server::{BucketConfig, Config, DevServer, RandomFaults};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+/// Exit code of wrong arguments, as clap has it.
+const USAGE: u8 = 2;
+
+/// A server that speaks OSS, for development, tests and benchmarks.
+#[derive(Debug, Parser)]
+#[command(name = "rolefs-dev", version)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serves buckets until SIGTERM or SIGINT. The endpoint is printed as the only line of standard output.
+    Serve(ServeArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct ServeArgs {
+    /// Directory that keeps the objects; buckets already there are served too. Without it they are kept in memory.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Address to listen on; port 0 picks a free one.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
+    listen: SocketAddr,
+    /// A bucket to serve, made if it is not there; may be repeated.
+    #[arg(long = "bucket", value_name = "NAME")]
+    buckets: Vec<String>,
+    /// Region that the buckets are in.
+    #[arg(long, value_name = "REGION", default_value = "cn-hangzhou")]
+    region: String,
+    /// Least time from a request to the first byte of its answer, such as 20ms.
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "0s")]
+    first_byte: Duration,
+    /// Bytes per second of one connection and direction, such as 100MB; without it there is no cap.
+    #[arg(long, value_name = "SIZE")]
+    bandwidth: Option<ByteSize>,
+    /// What goes wrong at random, such as 5xx=0.01,reset=0.01,seed=7. Kinds: 5xx, throttle, delay, reset, lost, cut, stall, lie, flip.
+    #[arg(long, value_name = "SPEC")]
+    faults: Option<RandomFaults>,
+    /// File that gets the endpoint once the server listens.
+    #[arg(long, value_name = "PATH")]
+    ready_file: Option<PathBuf>,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let duration: SignedDuration = text
+        .parse()
+        .map_err(|_| "a time has a unit, such as 20ms".to_owned())?;
+    Duration::try_from(duration).map_err(|_| "a time is not negative".to_owned())
+}
+
+#[expect(clippy::print_stderr, reason = "this is the command line")]
+fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) if !error.use_stderr() => error.exit(),
+        Err(error) => {
+            let text = error.render().to_string();
+            let line = text.lines().next().unwrap_or_default();
+            eprintln!("rolefs-dev: {}", line.trim_start_matches("error: "));
+            return ExitCode::from(USAGE);
+        }
+    };
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn")),
+        )
+        .with_writer(std::io::stderr)
+        .init();
+    let Command::Serve(args) = args.command;
+    match tokio::runtime::Runtime::new()
+        .map_err(Into::into)
+        .and_then(|runtime| runtime.block_on(serve(args)))
+    {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let mut line = error.to_string();
+            let mut cause = error.source();
+            while let Some(source) = cause {
+                line = format!("{line}: {source}");
+                cause = source.source();
+            }
+            eprintln!("rolefs-dev: {line}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[expect(
+    clippy::print_stdout,
+    reason = "the endpoint is what the command prints"
+)]
+async fn serve(args: ServeArgs) -> Result<(), Box<dyn Error>> {
+    // Before the endpoint is known to anybody: whoever reads it may end the server at once.
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let server = DevServer::start(Config {
+        listen: args.listen,
+        data: args.data,
+        buckets: args.buckets.into_iter().map(BucketConfig::new).collect(),
+        region: args.region,
+        auth: None,
+    })
+    .await?;
+    server.faults().set_first_byte(args.first_byte);
+    server
+        .faults()
+        .set_bandwidth(args.bandwidth.map(|size| size.as_u64()));
+    if let Some(faults) = args.faults {
+        server.faults().set_random(faults);
+    }
+    println!("{}", server.endpoint());
+    if let Some(path) = &args.ready_file {
+        announce(path, &server.endpoint())
+            .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+    }
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    server.shutdown().await;
+    Ok(())
+}
+
+/// Writes the file under another name first, so that nobody reads half a line.
+fn announce(path: &Path, endpoint: &str) -> std::io::Result<()> {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".new");
+    fs::write(&temporary, format!("{endpoint}\n"))?;
+    fs::rename(&temporary, path)
+}
