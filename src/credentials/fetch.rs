@@ -4,7 +4,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
@@ -91,18 +91,18 @@ impl Places {
     /// Asks every place that counts. `wanted` says whether a set would be adopted.
     pub(super) async fn ask(&self, wanted: impl Fn(&Credentials) -> bool) -> Vec<Offer> {
         match &self.source {
-            Source::Auto if self.environment.has_permanent_key() => vec![self.from_environment()],
+            Source::Auto if self.environment.has_permanent_key() => vec![self.ask_environment()],
             Source::Auto => {
                 let mut offers = self.injected(wanted).await;
                 let absent = |offer: &Offer| matches!(offer.answer, Err(Trouble::Absent(_)));
                 if offers.iter().all(absent) {
-                    offers.push(self.from_environment());
+                    offers.push(self.ask_environment());
                 }
                 offers
             }
-            Source::File(path) => vec![self.from_file(path).await],
-            Source::Uri(url) => vec![self.from_service(url).await],
-            Source::Env => vec![self.from_environment()],
+            Source::File(path) => vec![self.ask_file(path).await],
+            Source::Uri(url) => vec![self.ask_service(url).await],
+            Source::Env => vec![self.ask_environment()],
         }
     }
 
@@ -115,10 +115,10 @@ impl Places {
                 origin: Source::Uri(String::new()),
                 answer: Err(Trouble::Absent(unset)),
             };
-            return vec![self.from_file(&self.file).await, service];
+            return vec![self.ask_file(&self.file).await, service];
         };
-        let mut service = pin!(self.from_service(url));
-        let mut file = pin!(self.from_file(&self.file));
+        let mut service = pin!(self.ask_service(url));
+        let mut file = pin!(self.ask_file(&self.file));
         let (file, answered) = tokio::select! {
             file = &mut file => (file, None),
             service = &mut service => (file.await, Some(service)),
@@ -138,7 +138,7 @@ impl Places {
         }
     }
 
-    fn from_environment(&self) -> Offer {
+    fn ask_environment(&self) -> Offer {
         let known = &self.environment;
         let answer = match (&known.access_key_id, &known.access_key_secret) {
             (None, None) => Err(Trouble::Absent(
@@ -166,22 +166,22 @@ impl Places {
     }
 
     /// Reads a file, for sure.
-    pub(super) async fn from_file(&self, path: &Path) -> Offer {
+    pub(super) async fn ask_file(&self, path: &Path) -> Offer {
         Offer {
             origin: Source::File(path.to_owned()),
             answer: name(path.display(), self.settled(path).await),
         }
     }
 
-    /// Reads the file until two readings agree: a writer that overwrites in place could otherwise show the key id of one
-    /// set beside the token of another, in valid JSON.
+    /// Reads the file until two readings agree in bytes and time of change: a writer that overwrites in place could
+    /// otherwise show the key id of one set beside the token of another, in valid JSON.
     async fn settled(&self, path: &Path) -> Answer {
         let mut last = self.read(path).await?;
         for _ in 0..SETTLE_READINGS {
             tokio::time::sleep(SETTLE).await;
             let next = self.read(path).await?;
             if next == last {
-                return document::parse(&last, Writer::File);
+                return document::parse(&last.bytes, Writer::File);
             }
             last = next;
         }
@@ -190,10 +190,10 @@ impl Places {
 
     /// One reading of the watched file, to see whether a second look is worth it; torn or mixed as it may be.
     pub(super) async fn glance(&self, path: &Path) -> Answer {
-        document::parse(&*self.read(path).await?, Writer::File)
+        document::parse(&self.read(path).await?.bytes, Writer::File)
     }
 
-    async fn read(&self, path: &Path) -> Result<Zeroizing<Vec<u8>>, Trouble> {
+    async fn read(&self, path: &Path) -> Result<Reading, Trouble> {
         let path = path.to_owned();
         let reading = Arc::clone(&self.reading);
         let read = async move {
@@ -207,10 +207,10 @@ impl Places {
         match timeout(ATTEMPT_TIMEOUT, read).await {
             Err(_) => Err(Trouble::unusable("reading it takes too long")),
             Ok(Err(_)) => Err(Trouble::unusable("reading it was cut short")),
-            Ok(Ok(Ok(bytes))) if bytes.len() > DOCUMENT_BYTES_MAX => {
+            Ok(Ok(Ok(reading))) if reading.bytes.len() > DOCUMENT_BYTES_MAX => {
                 Err(Trouble::unusable("it is too long"))
             }
-            Ok(Ok(Ok(bytes))) => Ok(bytes),
+            Ok(Ok(Ok(reading))) => Ok(reading),
             Ok(Ok(Err(error)))
                 if matches!(
                     error.kind(),
@@ -223,7 +223,7 @@ impl Places {
         }
     }
 
-    async fn from_service(&self, url: &str) -> Offer {
+    async fn ask_service(&self, url: &str) -> Offer {
         let origin = Source::Uri(url.to_owned());
         let answer = if is_http_url(url) {
             match timeout(ATTEMPT_TIMEOUT, self.call(url)).await {
@@ -278,10 +278,42 @@ fn wipe(chunk: Bytes) {
     }
 }
 
-fn read_bounded(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
+/// A file as it was at one moment, or while it was being written.
+#[derive(PartialEq, Eq)]
+struct Reading {
+    bytes: Zeroizing<Vec<u8>>,
+    /// Bytes alone would not do: a slow writer may be in a stretch in which the old and the new text are the same.
+    changed: SystemTime,
+}
+
+fn read_bounded(path: &Path) -> io::Result<Reading> {
+    let mut file = std::fs::File::open(path)?;
     let mut bytes = Zeroizing::new(Vec::with_capacity(DOCUMENT_BYTES_MAX + 1));
-    std::fs::File::open(path)?
+    (&mut file)
         .take(DOCUMENT_BYTES_MAX as u64 + 1)
         .read_to_end(&mut bytes)?;
-    Ok(bytes)
+    let changed = file.metadata()?.modified()?;
+    Ok(Reading { bytes, changed })
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may panic")]
+    use super::*;
+
+    #[test]
+    fn readings_with_a_write_between_them_do_not_agree_although_their_bytes_do() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, "same").unwrap();
+        let before = read_bounded(file.path()).unwrap();
+        let deadline = std::time::Instant::now() + Duration::from_secs(5);
+        // The kernel's clock of files moves in ticks.
+        while file.path().metadata().unwrap().modified().unwrap() == before.changed {
+            assert!(std::time::Instant::now() < deadline);
+            std::fs::write(&file, "same").unwrap();
+        }
+        let after = read_bounded(file.path()).unwrap();
+        assert!(before.bytes == after.bytes && before != after);
+        assert!(after == read_bounded(file.path()).unwrap());
+    }
 }

@@ -139,6 +139,9 @@ impl Provider {
                 } else {
                     torn + 1
                 };
+                if torn == TORN_POLLS {
+                    tracing::warn!(file = %path.display(), "the credentials file stays unreadable; keeping the old set");
+                }
             }
             self.inner.nudge();
         }
@@ -170,9 +173,9 @@ impl Provider {
     async fn held(&self, unwanted: Option<&Credentials>) -> Result<Arc<Credentials>, Error> {
         self.inner.metrics.credentials.held.inc();
         let arrived = Instant::now();
-        let lost = *self.inner.lock().lost.get_or_insert(arrived);
+        let since = self.inner.lock().waits_since(Timestamp::now());
         let hold = self.inner.hold;
-        let deadline = (lost + hold).max(arrived + hold.min(LATE_HOLD));
+        let deadline = (since + hold).max(arrived + hold.min(LATE_HOLD));
         let mut rounds = self.inner.rounds.subscribe();
         loop {
             if let Some(credentials) = self.look(unwanted) {
@@ -260,7 +263,7 @@ impl Inner {
             Err(Trouble::Unusable(_)) => return false,
         };
         if news {
-            let offer = self.places.from_file(path).await;
+            let offer = self.places.ask_file(path).await;
             return self.take(offer);
         }
         true

@@ -73,8 +73,11 @@ pub(super) struct State {
     warned: bool,
     /// Sets in a row that were refused soon after they were adopted.
     quick_refusals: u32,
-    /// When a caller first had to wait, since the last adoption.
-    pub(super) lost: Option<Instant>,
+    /// When a caller first had to wait because no set lived, since the last adoption.
+    lost: Option<Instant>,
+    /// When a caller first had to wait because its living set was refused, since the last adoption. Apart from `lost`: one
+    /// request that is always refused must not use up the hold of all when the set dies.
+    refused_since: Option<Instant>,
     /// No attempt before this.
     pub(super) not_before: Option<Instant>,
     /// The attempt under way. INVARIANT: at most one; it takes itself out in the same lock in which it settles.
@@ -105,6 +108,17 @@ impl State {
         self.held.as_ref().is_none_or(|held| {
             held.refusal != Refusal::None || held.standing(now) != Standing::Fresh
         })
+    }
+
+    /// When the trouble began because of which a caller starts to wait now.
+    pub(super) fn waits_since(&mut self, now: Timestamp) -> Instant {
+        let alive = |held: &Held| held.standing(now) != Standing::Dead;
+        let since = if self.held.as_ref().is_some_and(alive) {
+            &mut self.refused_since
+        } else {
+            &mut self.lost
+        };
+        *since.get_or_insert_with(Instant::now)
     }
 
     /// How long it takes until an attempt is called for although nobody waits. A refused set is left to those who were
@@ -189,15 +203,23 @@ impl State {
     fn adopt(&mut self, credentials: Credentials, origin: Source, now: Timestamp) -> Outcome {
         let credentials = Arc::new(credentials);
         let first = self.held.is_none();
+        // INVARIANT: a set that anybody was refused is marked so for as long as it is current, or who waits for another
+        // would see a living set, ask for no attempt, and look again at once, for ever.
+        let refused = self.refused.iter().any(|set| set.signs_like(&credentials));
         self.held = Some(Held {
             credentials: Arc::clone(&credentials),
             adopted: now,
             spread: fastrand::f64(),
-            refusal: Refusal::None,
+            refusal: if refused {
+                Refusal::Standing
+            } else {
+                Refusal::None
+            },
         });
         self.fruitless = 0;
         self.warned = false;
         self.lost = None;
+        self.refused_since = None;
         self.not_before = None;
         self.troubles.clear();
         Outcome::Adopted {
@@ -312,4 +334,72 @@ fn complaint(origin: &Source, verdict: Verdict, offered: &Credentials, now: Time
         },
     };
     Trouble::Unusable(format!("{origin} {what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may panic")]
+    use super::super::set::Secret;
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_700_000_000 + second).unwrap()
+    }
+
+    fn offer(name: &str, end: i64) -> Vec<Offer> {
+        let (secret, token) = (Secret::from("s"), Secret::from("t"));
+        let set = Credentials::new(format!("STS.{name}"), secret, Some(token), Some(at(end)));
+        vec![Offer {
+            origin: Source::Env,
+            answer: Ok(set),
+        }]
+    }
+
+    fn current(state: &State, now: i64) -> Option<Arc<Credentials>> {
+        match state.look(None, at(now)) {
+            Look::Use(set) | Look::UseAndRenew(set) => Some(set),
+            Look::Wait => None,
+        }
+    }
+
+    #[test]
+    fn a_refused_request_does_not_use_up_the_hold_of_a_later_loss() {
+        let mut state = State::default();
+        state.settle(offer("a", 100), at(0));
+        let set = current(&state, 1).unwrap();
+        assert!(state.refuse(&set, at(1)) && !state.refuse(&set, at(1)));
+        assert!(
+            current(&state, 1).is_none(),
+            "the first attempt is waited for"
+        );
+        let refused = state.waits_since(at(1));
+        state.settle(offer("a", 100), at(2));
+        assert!(
+            current(&state, 2).is_some(),
+            "one refusal may be the request's fault"
+        );
+        std::thread::sleep(Duration::from_millis(1));
+        assert_eq!(state.waits_since(at(3)), refused);
+        assert!(state.waits_since(at(100)) > refused);
+        assert!(matches!(state.error(at(3)), Error::Refused { .. }));
+        assert!(matches!(state.error(at(100)), Error::Gone { .. }));
+    }
+
+    #[test]
+    fn a_refused_set_that_returns_because_all_others_died_is_still_marked() {
+        let mut state = State::default();
+        state.settle(offer("a", 100), at(0));
+        let a = current(&state, 1).unwrap();
+        state.refuse(&a, at(1));
+        state.settle(offer("b", 10), at(2));
+        state.settle(offer("a", 100), at(3));
+        assert_eq!(current(&state, 3).unwrap().access_key_id(), "STS.b");
+        state.settle(offer("a", 100), at(11));
+        assert_eq!(current(&state, 11).unwrap().access_key_id(), "STS.a");
+        assert!(matches!(state.look(Some(&a), at(11)), Look::Wait));
+        assert!(
+            state.wants_attempt(at(11)),
+            "who waits for another gets attempts"
+        );
+    }
 }

@@ -103,33 +103,3 @@ async fn a_torn_or_stale_file_keeps_the_old_set() {
     becomes(&provider, "2").await;
     assert_eq!(metrics.credentials.adopted.get(), 2);
 }
-
-#[tokio::test]
-async fn a_file_overwritten_byte_by_byte_never_gives_a_mixed_set() {
-    use std::os::unix::fs::FileExt;
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("credentials");
-    fs::write(&file, document("aaaa", HOUR)).unwrap();
-    let (provider, _) = provider(
-        Source::File(file.clone()),
-        Environment::default(),
-        nowhere(),
-    );
-    provider.first().await.unwrap();
-    let _watch = watched(&provider);
-    // Same length: at every moment the file is valid JSON, with the parts of two sets in it.
-    for name in ["bbbb", "cccc"] {
-        let next = document(name, HOUR);
-        let open = fs::OpenOptions::new().write(true).open(&file).unwrap();
-        for (offset, byte) in next.bytes().enumerate() {
-            open.write_all_at(&[byte], offset as u64).unwrap();
-            tokio::time::sleep(Duration::from_millis(2)).await;
-            let set = provider.current().await.unwrap();
-            let id = set.access_key_id().trim_start_matches("STS.");
-            assert_eq!(set.secret().expose(), format!("secret-{id}"));
-            assert_eq!(set.token().unwrap().expose(), format!("token-{id}"));
-        }
-        open.set_len(next.len() as u64).unwrap();
-        becomes(&provider, name).await;
-    }
-}
