@@ -1,118 +1,92 @@
-//! Placeholder with the interface that `oss` needs.
+//! Where secrets come from, and how they stay alive: sources, the current set, refresh.
+//!
+//! A job has temporary credentials that somebody else renews: in a file that is rewritten, or at a service on the same
+//! machine. [`Provider`] holds one immutable set at a time and hands it out as `Arc`, so a request never signs with the key
+//! of one set and the token of another.
+//!
+//! # The life of a set
+//! **Fresh**: handed out, nothing else happens. **Due**, min(20 min, a quarter of its life) before its expiration, where life
+//! is what was left when it was adopted: handed out, while one background attempt seeks the next. **Dead**, at its expiration
+//! and not before: callers are held up to [`Config::hold`] while attempts are made with growing, jittered pauses; then they
+//! fail, and nothing is ever sent unsigned. **Refused** by the server before its end ([`Provider::replace`]): as dead for those
+//! who were refused; others wait for the first attempt and then use it again, because a refusal can be the fault of
+//! one request. Who comes after others were held in vain for the whole bound is held for about one attempt more.
+//!
+//! A new set is adopted if it is complete, unexpired, different, and does not end before the current one (unless that
+//! one was refused or is dead; or only one of the two says when it ends). A set that was refused once is not taken again while the current one lives.
+//!
+//! # The order of `auto`
+//! 1. A permanent key in the environment (id and secret, no token) is used, and nothing else is looked at: someone put it there.
+//! 2. What is injected: the file and the service (`ALIBABA_CLOUD_CREDENTIALS_URI`) are asked side by side, and the set
+//!    that ends later is taken. Each stands in for the other when it fails, is torn, or gives only expired sets. A service
+//!    that is slow is not waited for if the file has a set that will do.
+//! 3. A temporary set in the environment, only if neither the file nor the variable of the service is there. Nobody knows
+//!    when it ends and nobody can renew it; as soon as something is injected, that is used instead.
+//!
+//! # Files
+//! The file is read whole about once a second and compared by content: rename, rewriting in place and the swap of a symbolic
+//! link all show. It is believed when two readings agree; torn, it changes nothing and is read again soon.
+//!
+//! # Secrets
+//! [`Secret`] is redacted and wiped on drop, the buffers that documents are read into are wiped too, and no error or log line
+//! quotes a document. What the HTTP library and serde keep for a moment is out of reach.
 
-use std::sync::Arc;
+mod document;
+mod error;
+mod fetch;
+mod policy;
+mod provider;
+mod set;
+mod source;
+mod state;
+#[cfg(test)]
+mod tests;
 
-/// A text that must not be seen.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
+use std::path::PathBuf;
+use std::time::Duration;
 
-impl Secret {
-    /// Takes over a text.
+pub use error::Error;
+pub use provider::Provider;
+pub use set::{Credentials, Secret};
+pub use source::{Environment, Source, SourceError};
+
+/// Where PAI DLC injects the file: JSON without `Code` (PAI documentation, "Configure a RAM role for a DLC job").
+pub const INJECTED_FILE: &str = "/mnt/.alibabacloud/credentials";
+/// How long requests are held while there are no credentials, unless told otherwise.
+pub const HOLD: Duration = Duration::from_secs(120);
+/// How long credentials that are not injected yet are waited for at start, unless told otherwise.
+pub const START_WAIT: Duration = Duration::from_secs(10);
+/// How often the file is looked at. A read of a kilobyte; the server may refuse an old set the moment a new one is there.
+pub const FILE_POLL: Duration = Duration::from_secs(1);
+
+/// What a [`Provider`] is made with.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where credentials come from.
+    pub source: Source,
+    /// The environment at start; empty values count as absent.
+    pub environment: Environment,
+    /// The file that [`Source::Auto`] looks at. Default [`INJECTED_FILE`].
+    pub file: PathBuf,
+    /// How long a request is held while there are no credentials. Default [`HOLD`].
+    pub hold: Duration,
+    /// How long the first set is waited for. Default [`START_WAIT`].
+    pub start_wait: Duration,
+    /// How often the file is looked at by [`Provider::watch`]. Default [`FILE_POLL`].
+    pub poll: Duration,
+}
+
+impl Config {
+    /// The defaults for a source and an environment.
     #[must_use]
-    pub fn new(text: String) -> Self {
-        Self(text)
-    }
-    /// The text.
-    #[must_use]
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("[redacted]")
-    }
-}
-
-impl From<&str> for Secret {
-    fn from(text: &str) -> Self {
-        Self(text.to_owned())
-    }
-}
-
-/// One set.
-pub struct Credentials {
-    id: String,
-    secret: Secret,
-    token: Option<Secret>,
-    expiration: Option<jiff::Timestamp>,
-}
-
-impl std::fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Credentials")
-    }
-}
-
-impl Credentials {
-    /// A set.
-    #[must_use]
-    pub fn new(
-        id: impl Into<String>,
-        secret: Secret,
-        token: Option<Secret>,
-        expiration: Option<jiff::Timestamp>,
-    ) -> Self {
+    pub fn new(source: Source, environment: Environment) -> Self {
         Self {
-            id: id.into(),
-            secret,
-            token,
-            expiration,
+            source,
+            environment,
+            file: PathBuf::from(INJECTED_FILE),
+            hold: HOLD,
+            start_wait: START_WAIT,
+            poll: FILE_POLL,
         }
-    }
-    /// Id.
-    #[must_use]
-    pub fn access_key_id(&self) -> &str {
-        &self.id
-    }
-    /// Secret.
-    #[must_use]
-    pub fn secret(&self) -> &Secret {
-        &self.secret
-    }
-    /// Token.
-    #[must_use]
-    pub fn token(&self) -> Option<&Secret> {
-        self.token.as_ref()
-    }
-    /// Expiration.
-    #[must_use]
-    pub fn expiration(&self) -> Option<jiff::Timestamp> {
-        self.expiration
-    }
-}
-
-/// Why there is no set.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// None.
-    #[error("no live credentials")]
-    Gone,
-}
-
-/// The provider.
-#[derive(Debug)]
-pub struct Provider(Arc<Credentials>);
-
-impl Provider {
-    /// Fixed set.
-    #[must_use]
-    pub fn fixed(set: Credentials) -> Arc<Self> {
-        Arc::new(Self(Arc::new(set)))
-    }
-    /// The set.
-    ///
-    /// # Errors
-    /// Never.
-    pub async fn current(&self) -> Result<Arc<Credentials>, Error> {
-        Ok(Arc::clone(&self.0))
-    }
-    /// Another.
-    ///
-    /// # Errors
-    /// Always.
-    pub async fn replace(&self, _refused: &Arc<Credentials>) -> Result<Arc<Credentials>, Error> {
-        Err(Error::Gone)
     }
 }

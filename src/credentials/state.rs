@@ -1,0 +1,405 @@
+//! What the provider knows: the current set, what was refused, and when the next attempt may be made.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+use super::error::{Error, Trouble};
+use super::fetch::Offer;
+use super::policy::{self, Incumbent, Standing, Verdict};
+use super::set::Credentials;
+use super::source::Source;
+
+/// Refused sets that are remembered, so that a stale file is not taken up again and again.
+const REFUSED_MAX: usize = 8;
+/// A set that was refused within this, or half its life, of its adoption makes the next forced refresh wait.
+const QUICK_REFUSAL: Duration = Duration::from_secs(30);
+
+/// The current set.
+#[derive(Debug)]
+struct Held {
+    credentials: Arc<Credentials>,
+    adopted: Timestamp,
+    spread: f64,
+    refusal: Refusal,
+}
+
+/// Whether the server refused the current set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Refusal {
+    None,
+    /// It did, and the first attempt to get another is not over: who comes now waits for it.
+    New,
+    /// It did, and there was no other. New requests try it all the same: only some may be refused.
+    Standing,
+}
+
+/// What a caller is to do.
+pub(super) enum Look {
+    /// Sign with this.
+    Use(Arc<Credentials>),
+    /// Sign with this, and have an attempt made.
+    UseAndRenew(Arc<Credentials>),
+    /// Have an attempt made, and wait.
+    Wait,
+}
+
+/// What became of an attempt, for the log.
+pub(super) enum Outcome {
+    Adopted {
+        credentials: Arc<Credentials>,
+        origin: Source,
+        first: bool,
+    },
+    /// Nothing new, and nothing wrong: the current set is only due.
+    Nothing,
+    Failed {
+        reason: String,
+        /// True for the first failure since a set was adopted.
+        first: bool,
+    },
+}
+
+#[derive(Debug, Default)]
+pub(super) struct State {
+    held: Option<Held>,
+    refused: VecDeque<Arc<Credentials>>,
+    /// Attempts without a new set since the last adoption.
+    fruitless: u32,
+    warned: bool,
+    /// Sets in a row that were refused soon after they were adopted.
+    quick_refusals: u32,
+    /// When a caller first had to wait because no set lived, since the last adoption.
+    lost: Option<Instant>,
+    /// When a caller first had to wait because its living set was refused, since the last adoption. Apart from `lost`: one
+    /// request that is always refused must not use up the hold of all when the set dies.
+    refused_since: Option<Instant>,
+    /// No attempt before this.
+    pub(super) not_before: Option<Instant>,
+    /// The attempt under way. INVARIANT: at most one; it takes itself out in the same lock in which it settles.
+    pub(super) attempt: Option<AbortHandle>,
+    /// What the last attempt ended with.
+    troubles: Vec<(Source, Trouble)>,
+}
+
+impl State {
+    /// What a caller is to do who cannot use `unwanted`.
+    pub(super) fn look(&self, unwanted: Option<&Credentials>, now: Timestamp) -> Look {
+        let Some(held) = &self.held else {
+            return Look::Wait;
+        };
+        let useless = unwanted.is_some_and(|set| set.signs_like(&held.credentials));
+        if useless || held.refusal == Refusal::New {
+            return Look::Wait;
+        }
+        match held.standing(now) {
+            Standing::Fresh => Look::Use(Arc::clone(&held.credentials)),
+            Standing::Due => Look::UseAndRenew(Arc::clone(&held.credentials)),
+            Standing::Dead => Look::Wait,
+        }
+    }
+
+    /// True if an attempt makes sense: somebody waits, or will.
+    pub(super) fn wants_attempt(&self, now: Timestamp) -> bool {
+        self.held.as_ref().is_none_or(|held| {
+            held.refusal != Refusal::None || held.standing(now) != Standing::Fresh
+        })
+    }
+
+    /// When the trouble began because of which a caller starts to wait now.
+    pub(super) fn waits_since(&mut self, now: Timestamp) -> Instant {
+        let alive = |held: &Held| held.standing(now) != Standing::Dead;
+        let since = if self.held.as_ref().is_some_and(alive) {
+            &mut self.refused_since
+        } else {
+            &mut self.lost
+        };
+        *since.get_or_insert_with(Instant::now)
+    }
+
+    /// How long it takes until an attempt is called for although nobody waits. A refused set is left to those who were
+    /// refused: if the fault is theirs, the source is not asked for ever.
+    pub(super) fn fresh_for(&self, now: Timestamp) -> Duration {
+        match &self.held {
+            Some(held) => match held.credentials.expiration() {
+                None => Duration::MAX,
+                Some(end) => policy::until(now, end).saturating_sub(held.margin(end)),
+            },
+            None => Duration::ZERO,
+        }
+    }
+
+    /// Notes that the server refused `set`; true if that was news of the current one.
+    pub(super) fn refuse(&mut self, set: &Arc<Credentials>, now: Timestamp) -> bool {
+        let Some(held) = self.held.as_mut() else {
+            return false;
+        };
+        if !held.credentials.signs_like(set) || held.refusal != Refusal::None {
+            return false;
+        }
+        held.refusal = Refusal::New;
+        let age = policy::until(held.adopted, now);
+        let life = held
+            .credentials
+            .expiration()
+            .map(|end| policy::until(held.adopted, end));
+        let quick = age < life.map_or(QUICK_REFUSAL, |life| (life / 2).min(QUICK_REFUSAL));
+        self.quick_refusals = if quick { self.quick_refusals + 1 } else { 0 };
+        // One refusal is a rotation. Set after set refused at once is a role that is gone: slow down.
+        self.not_before = (self.quick_refusals > 1)
+            .then(|| Instant::now() + policy::pause(self.quick_refusals, None, fastrand::f64()));
+        self.refused.push_back(Arc::clone(&held.credentials));
+        if self.refused.len() > REFUSED_MAX {
+            self.refused.pop_front();
+        }
+        true
+    }
+
+    /// Whether an offered set would become the current one.
+    pub(super) fn judge(&self, offered: &Credentials, now: Timestamp) -> Verdict {
+        let incumbent = self.held.as_ref().map(|held| Incumbent {
+            credentials: &held.credentials,
+            refused: held.refusal != Refusal::None,
+        });
+        let before = self.refused.iter().any(|set| set.signs_like(offered));
+        policy::verdict(incumbent, offered, before, now)
+    }
+
+    /// Adopts the offered set that lives longest, if one will do.
+    pub(super) fn settle(&mut self, offers: Vec<Offer>, now: Timestamp) -> Outcome {
+        let mut best: Option<(Credentials, Source)> = None;
+        let mut troubles = Vec::new();
+        let (mut harmless, mut broken) = (false, false);
+        for Offer { origin, answer } in offers {
+            let offered = match answer {
+                Ok(offered) => offered,
+                Err(trouble) => {
+                    broken |= matches!(trouble, Trouble::Unusable(_));
+                    troubles.push((origin, trouble));
+                    continue;
+                }
+            };
+            let verdict = self.judge(&offered, now);
+            harmless |= matches!(verdict, Verdict::Same | Verdict::Older);
+            if verdict != Verdict::Adopt {
+                troubles.push((origin.clone(), complaint(&origin, verdict, &offered, now)));
+            } else if best
+                .as_ref()
+                .is_none_or(|(best, _)| policy::ends_later(offered.expiration(), best.expiration()))
+            {
+                best = Some((offered, origin));
+            }
+        }
+        match best {
+            Some((credentials, origin)) => self.adopt(credentials, origin, now),
+            None => self.fruitless(troubles, harmless && !broken, now),
+        }
+    }
+
+    fn adopt(&mut self, credentials: Credentials, origin: Source, now: Timestamp) -> Outcome {
+        let credentials = Arc::new(credentials);
+        let first = self.held.is_none();
+        // INVARIANT: a set that anybody was refused is marked so for as long as it is current, or who waits for another
+        // would see a living set, ask for no attempt, and look again at once, for ever.
+        let refused = self.refused.iter().any(|set| set.signs_like(&credentials));
+        self.held = Some(Held {
+            credentials: Arc::clone(&credentials),
+            adopted: now,
+            spread: fastrand::f64(),
+            refusal: if refused {
+                Refusal::Standing
+            } else {
+                Refusal::None
+            },
+        });
+        self.fruitless = 0;
+        self.warned = false;
+        self.lost = None;
+        self.refused_since = None;
+        self.not_before = None;
+        self.troubles.clear();
+        Outcome::Adopted {
+            credentials,
+            origin,
+            first,
+        }
+    }
+
+    fn fruitless(
+        &mut self,
+        troubles: Vec<(Source, Trouble)>,
+        harmless: bool,
+        now: Timestamp,
+    ) -> Outcome {
+        self.fruitless = self.fruitless.saturating_add(1);
+        self.troubles = troubles;
+        let mut left = None;
+        let mut alive = false;
+        if let Some(held) = self.held.as_mut() {
+            if held.refusal == Refusal::New {
+                held.refusal = Refusal::Standing;
+            }
+            alive = held.refusal == Refusal::None;
+            if alive {
+                left = held
+                    .credentials
+                    .expiration()
+                    .map(|end| policy::until(now, end));
+                alive = left != Some(Duration::ZERO);
+            }
+        }
+        self.not_before =
+            Some(Instant::now() + policy::pause(self.fruitless, left, fastrand::f64()));
+        if alive && harmless {
+            return Outcome::Nothing;
+        }
+        let first = !std::mem::replace(&mut self.warned, true);
+        Outcome::Failed {
+            reason: self.reason(),
+            first,
+        }
+    }
+
+    /// What the last attempt ended with, place by place.
+    fn reason(&self) -> String {
+        if self.troubles.is_empty() {
+            return "the sources have not answered yet".to_owned();
+        }
+        let reasons: Vec<&str> = self
+            .troubles
+            .iter()
+            .map(|(_, trouble)| trouble.reason())
+            .collect();
+        reasons.join("; ")
+    }
+
+    /// Why a caller who has waited long enough gets nothing.
+    pub(super) fn error(&self, now: Timestamp) -> Error {
+        let reason = self.reason();
+        if let Some(held) = &self.held {
+            return match held.credentials.expiration() {
+                Some(since) if since <= now => Error::Gone { since, reason },
+                _ => Error::Refused {
+                    access_key_id: held.credentials.short_id(),
+                    reason,
+                },
+            };
+        }
+        let found = self
+            .troubles
+            .iter()
+            .find(|(_, trouble)| matches!(trouble, Trouble::Unusable(_)));
+        match (found, self.troubles.first()) {
+            (Some((origin, _)), _) => Error::Unusable {
+                origin: origin.clone(),
+                reason,
+            },
+            (None, _) => Error::NotInjected { looked_at: reason },
+        }
+    }
+}
+
+impl Held {
+    fn standing(&self, now: Timestamp) -> Standing {
+        policy::standing(
+            self.credentials.expiration(),
+            self.adopted,
+            self.spread,
+            now,
+        )
+    }
+
+    fn margin(&self, end: Timestamp) -> Duration {
+        policy::margin(policy::until(self.adopted, end), self.spread)
+    }
+}
+
+/// Why a set that was offered is not adopted.
+fn complaint(origin: &Source, verdict: Verdict, offered: &Credentials, now: Timestamp) -> Trouble {
+    let what = match verdict {
+        Verdict::Adopt => "has a set that will do".to_owned(),
+        Verdict::Same => "still has the same set".to_owned(),
+        Verdict::Older => "has an older set".to_owned(),
+        Verdict::Refused => "has a set that was refused before".to_owned(),
+        Verdict::Expired => match offered.expiration() {
+            Some(end) => format!(
+                "has a set that expired at {end}, {} s ago by this machine's clock",
+                policy::until(end, now).as_secs()
+            ),
+            None => "has an expired set".to_owned(),
+        },
+    };
+    Trouble::Unusable(format!("{origin} {what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may panic")]
+    use super::super::set::Secret;
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_700_000_000 + second).unwrap()
+    }
+
+    fn offer(name: &str, end: i64) -> Vec<Offer> {
+        let (secret, token) = (Secret::from("s"), Secret::from("t"));
+        let set = Credentials::new(format!("STS.{name}"), secret, Some(token), Some(at(end)));
+        vec![Offer {
+            origin: Source::Env,
+            answer: Ok(set),
+        }]
+    }
+
+    fn current(state: &State, now: i64) -> Option<Arc<Credentials>> {
+        match state.look(None, at(now)) {
+            Look::Use(set) | Look::UseAndRenew(set) => Some(set),
+            Look::Wait => None,
+        }
+    }
+
+    #[test]
+    fn a_refused_request_does_not_use_up_the_hold_of_a_later_loss() {
+        let mut state = State::default();
+        state.settle(offer("a", 100), at(0));
+        let set = current(&state, 1).unwrap();
+        assert!(state.refuse(&set, at(1)) && !state.refuse(&set, at(1)));
+        assert!(
+            current(&state, 1).is_none(),
+            "the first attempt is waited for"
+        );
+        let refused = state.waits_since(at(1));
+        state.settle(offer("a", 100), at(2));
+        assert!(
+            current(&state, 2).is_some(),
+            "one refusal may be the request's fault"
+        );
+        std::thread::sleep(Duration::from_millis(1));
+        assert_eq!(state.waits_since(at(3)), refused);
+        assert!(state.waits_since(at(100)) > refused);
+        assert!(matches!(state.error(at(3)), Error::Refused { .. }));
+        assert!(matches!(state.error(at(100)), Error::Gone { .. }));
+    }
+
+    #[test]
+    fn a_refused_set_that_returns_because_all_others_died_is_still_marked() {
+        let mut state = State::default();
+        state.settle(offer("a", 100), at(0));
+        let a = current(&state, 1).unwrap();
+        state.refuse(&a, at(1));
+        state.settle(offer("b", 10), at(2));
+        state.settle(offer("a", 100), at(3));
+        assert_eq!(current(&state, 3).unwrap().access_key_id(), "STS.b");
+        state.settle(offer("a", 100), at(11));
+        assert_eq!(current(&state, 11).unwrap().access_key_id(), "STS.a");
+        assert!(matches!(state.look(Some(&a), at(11)), Look::Wait));
+        assert!(
+            state.wants_attempt(at(11)),
+            "who waits for another gets attempts"
+        );
+    }
+}
