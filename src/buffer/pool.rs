@@ -140,7 +140,7 @@ mod tests {
     #[test]
     fn idle_memory_is_bounded_by_what_is_used() {
         let pool = Pool::default();
-        let blocks = 2 * IDLE_BYTES_KEPT as usize / BLOCK_BYTES;
+        let blocks = 2 * IDLE_BYTES_KEPT / BLOCK_BYTES as u64;
         let spans: Vec<_> = (0..2 * blocks).map(|_| pool.take()).collect();
         let mut most = 0;
         for span in spans {
