@@ -142,6 +142,19 @@ fn memory_is_reused_by_the_least_recently_used_block() {
 }
 
 #[test]
+fn one_lease_may_take_the_place_of_many_small_blocks() {
+    let (cache, budget, metrics) = cache();
+    for at in 0..budget.total() >> 12 {
+        put(&cache, &version(&at.to_string(), 4096), 0, Origin::Demand);
+    }
+    assert_eq!(budget.leased(), budget.total());
+    let lease = budget.try_lease(Class::Demand, 2 * BLOCK);
+    assert!(lease.is_some());
+    assert_eq!(metrics.cache.evictions.get(), 2 * BLOCK >> 12);
+    assert_eq!(cache.bytes(), budget.total() - 2 * BLOCK);
+}
+
+#[test]
 fn blocks_that_fill_or_are_held_outlive_those_that_nobody_needs() {
     let (cache, budget, _) = cache();
     let version = version("a", 100 * BLOCK);
