@@ -150,7 +150,7 @@ fn one_lease_may_take_the_place_of_many_small_blocks() {
     assert_eq!(budget.leased(), budget.total());
     let lease = budget.try_lease(Class::Demand, 2 * BLOCK);
     assert!(lease.is_some());
-    assert_eq!(metrics.cache.evictions.get(), 2 * BLOCK >> 12);
+    assert_eq!(metrics.cache.evictions.get(), (2 * BLOCK) >> 12);
     assert_eq!(cache.bytes(), budget.total() - 2 * BLOCK);
 }
 
