@@ -12,8 +12,8 @@ use crate::metrics::Metrics;
 
 /// The smallest budget: 16 MiB.
 ///
-/// Its reserve for demand reads is [`RESERVE_BYTES_MIN`], which is what one READ of the kernel can need, so that GETs
-/// go on one at a time even when everything below has filled its share.
+/// Its reserve for demand reads is 2 MiB, which is what one READ of the kernel can need, so that GETs go on one at a time
+/// even when everything below has filled its share.
 pub const MEMORY_BYTES_MIN: u64 = 16 << 20;
 
 /// The least reserve of a class: two blocks, since a READ of at most 1 MiB touches at most two.

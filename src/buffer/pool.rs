@@ -88,6 +88,11 @@ impl Pool {
         drop(given_back);
     }
 
+    #[cfg(test)]
+    pub(super) fn idle_bytes(&self) -> u64 {
+        self.lock().idle_bytes
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Halves> {
         self.halves.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -118,10 +123,6 @@ impl Halves {
 mod tests {
     use super::*;
 
-    fn idle(pool: &Pool) -> u64 {
-        pool.lock().idle_bytes
-    }
-
     #[test]
     fn memory_is_used_again_before_more_is_mapped() {
         let pool = Pool::default();
@@ -140,14 +141,14 @@ mod tests {
     #[test]
     fn idle_memory_is_bounded_by_what_is_used() {
         let pool = Pool::default();
-        let blocks = 2 * IDLE_BYTES_KEPT as usize / BLOCK_BYTES;
+        let blocks = 2 * IDLE_BYTES_KEPT / BLOCK_BYTES as u64;
         let spans: Vec<_> = (0..2 * blocks).map(|_| pool.take()).collect();
         let mut most = 0;
         for span in spans {
             pool.put(span);
-            most = most.max(idle(&pool));
+            most = most.max(pool.idle_bytes());
         }
-        assert_eq!(idle(&pool), IDLE_BYTES_KEPT);
+        assert_eq!(pool.idle_bytes(), IDLE_BYTES_KEPT);
         assert_eq!(most, 2 * IDLE_BYTES_KEPT, "half of what was used");
     }
 
@@ -163,16 +164,16 @@ mod tests {
                 _ => pool.put(span),
             }
         }
-        assert_eq!(idle(&pool), 4 * BLOCK_BYTES as u64);
+        assert_eq!(pool.idle_bytes(), 4 * BLOCK_BYTES as u64);
         pool.trim(BLOCK_BYTES as u64);
-        assert_eq!(idle(&pool), BLOCK_BYTES as u64);
+        assert_eq!(pool.idle_bytes(), BLOCK_BYTES as u64);
         let cold = pool.lock().cold.len();
         assert_eq!(cold, 3);
         for span in kept {
             pool.put(span);
         }
         pool.trim(0);
-        assert_eq!(idle(&pool), 0);
+        assert_eq!(pool.idle_bytes(), 0);
         assert!(pool.lock().slabs.is_empty());
         assert!(pool.lock().cold.is_empty());
     }

@@ -20,8 +20,9 @@ type Place = (u64, u64);
 ///
 /// Blocks fetched ahead stand in a line of their own until somebody reads them. Read-ahead may not push them out, or
 /// two eager readers would throw out each other's blocks before they are read. But a reader that seeks away leaves such
-/// blocks behind: one that is still unread after `patience_bytes` of other blocks have come is **forsaken**, and goes before
-/// everything else.
+/// blocks behind: one that is still unread after as many bytes as the budget has have come in is **forsaken**, and goes
+/// before everything else. Nor may read-ahead take the last eighth of the budget in blocks that were read: a block is read
+/// in many small pieces, and between the first and the last it stands there.
 ///
 /// Every block but those filling is evictable. One that a reader holds is passed over at first, for it frees nothing
 /// until the reader lets go; if the rest is not enough it is forgotten too, so that its memory comes back by itself.
@@ -40,7 +41,7 @@ pub(super) struct Order {
     clock: u64,
     /// Bytes of all blocks that ever came.
     arrived_bytes: u64,
-    patience_bytes: u64,
+    total_bytes: u64,
     /// Evicted while somebody held them, and perhaps still held. Never upgraded: who counts holders relies on that.
     leaving: Vec<(Weak<Block>, u64)>,
 }
@@ -91,7 +92,8 @@ enum Line {
 }
 
 impl Order {
-    pub(super) fn new(patience_bytes: u64) -> Self {
+    /// An empty cache on a budget of `total_bytes`.
+    pub(super) fn new(total_bytes: u64) -> Self {
         Self {
             versions: HashMap::new(),
             read: LruCache::unbounded(),
@@ -101,7 +103,7 @@ impl Order {
             next_version: 0,
             clock: 0,
             arrived_bytes: 0,
-            patience_bytes,
+            total_bytes,
             leaving: Vec::new(),
         }
     }
@@ -225,8 +227,9 @@ impl Order {
         let mut victims = Victims::default();
         let mut passed_over = Vec::new();
         let mut freed = 0;
-        // Taking the last read blocks would not make enough room for read-ahead, so it takes none.
-        if class == Class::ReadAhead && self.read_bytes < bytes && !self.has_forsaken() {
+        // What read-ahead may take would not make enough room for it, so it takes nothing.
+        let may_take = self.read_bytes.saturating_sub(self.spared_bytes(class));
+        if class == Class::ReadAhead && may_take < bytes && !self.has_forsaken() {
             return victims;
         }
         while freed < bytes && victims.free.len() + passed_over.len() < VICTIMS_MAX {
@@ -263,7 +266,11 @@ impl Order {
     }
 
     fn next_victim(&self, class: Class) -> Option<(Line, Place)> {
-        let read = self.read.peek_lru();
+        let spared_bytes = self.spared_bytes(class);
+        let read = self
+            .read
+            .peek_lru()
+            .filter(|_| self.read_bytes > spared_bytes);
         let unread = self.unread.peek_lru();
         if let Some((&place, entry)) = unread
             && self.is_forsaken(entry)
@@ -284,13 +291,21 @@ impl Order {
         }
     }
 
+    /// Bytes of read blocks that a class must leave.
+    fn spared_bytes(&self, class: Class) -> u64 {
+        match class {
+            Class::ReadAhead => self.total_bytes / 8,
+            Class::Demand | Class::Commit | Class::Write => 0,
+        }
+    }
+
     fn has_forsaken(&self) -> bool {
         let oldest = self.unread.peek_lru();
         oldest.is_some_and(|(_, entry)| self.is_forsaken(entry))
     }
 
     fn is_forsaken(&self, entry: &Entry) -> bool {
-        self.arrived_bytes - entry.arrived > self.patience_bytes
+        self.arrived_bytes - entry.arrived > self.total_bytes
     }
 
     fn entry(&self, version: &Version, index: u64) -> Option<(Line, &Entry)> {

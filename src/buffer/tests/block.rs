@@ -5,6 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
+use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
@@ -176,6 +177,64 @@ fn waits_that_were_dropped_leave_no_trace() {
     assert!(block.waiters() <= 1, "{} waiters", block.waiters());
     writer.put(&[0; 5]);
     assert_eq!(block.waiters(), 0);
+}
+
+/// Each waits for the other after every byte, so that a wake-up lost once is a wait without end.
+#[test]
+fn no_wake_up_is_lost_between_a_writer_and_a_reader() {
+    const STEPS: usize = 200_000;
+
+    let (budget, _) = small_budget();
+    let (block, mut writer) = block(&budget, STEPS, Publish::AsItArrives);
+    let read = Arc::new(AtomicUsize::new(0));
+    let writing = std::thread::spawn({
+        let read = Arc::clone(&read);
+        move || {
+            let begun = Instant::now();
+            for at in 1..=STEPS {
+                // Sooner or later than the reader begins to wait, by some nanoseconds.
+                for _ in 0..at % 128 {
+                    std::hint::spin_loop();
+                }
+                writer.put(&[0]);
+                while read.load(Ordering::SeqCst) < at {
+                    if begun.elapsed() > Duration::from_secs(60) {
+                        // Dropping the writer ends the reader's wait with a failure.
+                        panic!("stuck at {at}");
+                    }
+                    std::thread::yield_now();
+                }
+            }
+            writer.finish();
+        }
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        for at in 1..=STEPS {
+            block.wait(at).await.unwrap();
+            read.store(at, Ordering::SeqCst);
+        }
+    });
+    writing.join().unwrap();
+}
+
+#[test]
+fn idle_memory_and_leases_stay_within_the_budget() {
+    let (budget, _) = small_budget();
+    let large: Vec<_> = (0..16)
+        .map(|_| block(&budget, BLOCK_BYTES, Publish::AsItArrives))
+        .collect();
+    assert_eq!(budget.pool().idle_bytes(), 0);
+    drop(large);
+    assert_eq!(budget.pool().idle_bytes(), budget.total());
+    let mut small = Vec::new();
+    while let Some(lease) = budget.try_lease(Class::Demand, 512 << 10) {
+        small.push(Block::writer(lease, 512 << 10, Publish::AsItArrives));
+        assert!(budget.pool().idle_bytes() + budget.leased() <= budget.total());
+    }
+    assert_eq!(budget.pool().idle_bytes(), 0);
 }
 
 /// One writer thread, and readers that check every byte below the watermark they have waited for.

@@ -1,5 +1,7 @@
 //! Tests of the budget and of blocks, against naive twins and under threads.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 mod block;
 mod budget;
 

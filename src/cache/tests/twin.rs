@@ -61,7 +61,7 @@ struct Card {
 struct Twin {
     cards: Vec<Card>,
     arrived: u64,
-    patience: u64,
+    total: u64,
     /// Bytes of blocks that were forgotten and are still held.
     leaving: u64,
 }
@@ -100,7 +100,7 @@ impl Twin {
     }
 
     fn is_forsaken(&self, card: &Card) -> bool {
-        card.unread && self.arrived - card.arrived > self.patience
+        card.unread && self.arrived - card.arrived > self.total
     }
 
     fn reclaim(&mut self, class: Class, bytes: u64, is_held: impl Fn(&Card) -> bool) {
@@ -117,7 +117,8 @@ impl Twin {
             .map(|card| card.bytes)
             .sum();
         let ahead = class == Class::ReadAhead;
-        if ahead && read < bytes && forsaken.is_empty() {
+        let spared = if ahead { self.total / 8 } else { 0 };
+        if ahead && read.saturating_sub(spared) < bytes && forsaken.is_empty() {
             return;
         }
         let candidates: Vec<Card> = forsaken
@@ -125,10 +126,14 @@ impl Twin {
             .chain(rest.into_iter().filter(|card| !(ahead && card.unread)))
             .collect();
         let mut freed = 0;
+        let mut read_left = read;
         let mut passed_over = Vec::new();
         for card in candidates {
-            if freed >= bytes {
+            if freed >= bytes || (!card.unread && read_left <= spared) {
                 break;
+            }
+            if !card.unread {
+                read_left -= card.bytes;
             }
             self.cards.retain(|other| *other != card);
             if is_held(&card) {
@@ -154,9 +159,10 @@ proptest! {
     fn the_cache_does_what_its_twin_does(acts in prop::collection::vec(act(), 1..100)) {
         // The order alone, which does not care that whole blocks are larger than these.
         let budget = Budget::new(MEMORY_BYTES_MIN, Arc::default());
-        let patience = 40 << 12;
-        let mut order = Order::new(patience);
-        let mut twin = Twin { patience, ..Twin::default() };
+        let total = 40 << 12;
+        let mut order = Order::new(total);
+        let mut twin = Twin {
+            total, ..Twin::default() };
         let versions: Vec<_> = (0..3).map(|at| version(&at.to_string(), 6 * BLOCK)).collect();
         let mut held: Vec<(usize, u64, Arc<Block>)> = Vec::new();
         let mut leaving = Vec::new();
