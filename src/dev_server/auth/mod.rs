@@ -221,7 +221,7 @@ impl Authority {
         self.keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The server's time: the machine's and the offset. The `now` of [`Authority::check`] and the `Date` of answers.
+    /// The server's time: the machine's and the offset. What requests are checked at, and the `Date` of answers.
     pub fn now(&self) -> Timestamp {
         let offset = self.clock_offset_millis.load(Ordering::Relaxed);
         let now = Timestamp::now();

@@ -39,7 +39,7 @@ pub(super) fn encode(text: &str, slash: Slash) -> String {
     out
 }
 
-/// Undoes percent-encoding. `+` stays `+`: OSS signs what was sent, not what a form would mean.
+/// Undoes percent-encoding; what is not encoded stays, `+` included.
 pub(super) fn decode(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());
@@ -60,14 +60,20 @@ pub(super) fn decode(text: &str) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
+fn decode_form(text: &str) -> String {
+    decode(&text.replace('+', " "))
+}
+
 /// The query as (name, value), decoded, in wire order; `name` and `name=` are the same.
+///
+/// `+` is a blank, as in a form: oss2 signs `%20` and sends `+` (observed with 2.19.1; a plus sign is always `%2B`).
 pub(super) fn query(request: &Incoming) -> Vec<(String, String)> {
     let raw = request.raw_query.as_deref().unwrap_or_default();
     raw.split('&')
         .filter(|pair| !pair.is_empty())
         .map(|pair| {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            (decode(name), decode(value))
+            (decode_form(name), decode_form(value))
         })
         .collect()
 }

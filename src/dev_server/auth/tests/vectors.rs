@@ -44,6 +44,21 @@ fn every_request_of_the_official_clients_is_accepted() {
 }
 
 #[test]
+fn a_blank_in_a_query_can_come_as_a_plus() {
+    let name = "get-version-and-response-override";
+    for (group, authorization) in [
+        ("v1_header", "authorization"),
+        ("v4_header", "authorization_oss2"),
+    ] {
+        let mut request = signed(&vector(group, name), authorization);
+        let query = request.raw_query.take().unwrap();
+        assert!(query.contains("%20"), "{query}");
+        request.raw_query = Some(query.replace("%20", "+"));
+        assert!(hangzhou().authenticate(&request, clock()).is_ok());
+    }
+}
+
+#[test]
 fn the_strings_to_sign_are_those_of_the_official_clients() {
     for (vector, request) in all() {
         let (canonical, string) = match claim_of(&request).scheme {
@@ -81,6 +96,30 @@ fn signing_keys_are_those_of_the_official_clients() {
             panic!("not version 4");
         };
         assert_eq!(hex::encode(claim.signing_key(secret)), wanted);
+    }
+}
+
+#[test]
+fn a_kept_signing_key_is_of_its_day_and_region() {
+    let key = tokens::Key::new("secret".to_owned(), Role::new(Policy::default()), None);
+    let mut seen = std::collections::HashSet::new();
+    for (day, region) in [
+        ("20240521", "cn-hangzhou"),
+        ("20240522", "cn-hangzhou"),
+        ("20240522", "cn-beijing"),
+    ] {
+        let claim = ClaimV4::new(&signature_v4::Fields {
+            credential: &format!("id/{day}/{region}/oss/aliyun_v4_request"),
+            additional: None,
+            signature: "",
+            date_time: &format!("{day}T103929Z"),
+            form: Form::Header,
+        })
+        .unwrap();
+        for _ in 0..2 {
+            assert_eq!(key.signing_key(&claim), claim.signing_key("secret"));
+        }
+        assert!(seen.insert(key.signing_key(&claim)));
     }
 }
 
@@ -129,7 +168,7 @@ fn changes(request: &Incoming) -> Vec<(String, Incoming)> {
     });
     for key in request.key.iter().flat_map(|key| flips(key)) {
         change(format!("key {key}"), &|request| {
-            request.key = Some(key.clone())
+            request.key = Some(key.clone());
         });
     }
     for bucket in request.bucket.iter().flat_map(|bucket| flips(bucket)) {
