@@ -4,21 +4,21 @@
 #[derive(Debug, Clone)]
 pub(crate) struct Incoming {
     /// The method.
-    pub method: http::Method,
+    pub(crate) method: http::Method,
     /// The path as on the wire, percent-encoded.
-    pub raw_path: String,
+    pub(crate) raw_path: String,
     /// The query as on the wire, without its `?`.
-    pub raw_query: Option<String>,
+    pub(crate) raw_query: Option<String>,
     /// The query decoded, in wire order.
-    pub query: Vec<(String, String)>,
+    pub(crate) query: Vec<(String, String)>,
     /// The headers.
-    pub headers: http::HeaderMap,
+    pub(crate) headers: http::HeaderMap,
     /// The `Host` header.
-    pub host: String,
+    pub(crate) host: String,
     /// The bucket, of the host name or of the path.
-    pub bucket: Option<String>,
+    pub(crate) bucket: Option<String>,
     /// The object key, decoded.
-    pub key: Option<String>,
+    pub(crate) key: Option<String>,
     /// Whether the bucket came in the host name.
-    pub virtual_hosted: bool,
+    pub(crate) virtual_hosted: bool,
 }
