@@ -110,10 +110,11 @@ pub(super) fn headers(
 
 /// `/bucket/key`, `/bucket/` or `/`: what both versions sign, whether or not the bucket came in the host name.
 pub(super) fn resource(request: &Incoming) -> String {
-    match (&request.bucket, &request.key) {
-        (Some(bucket), Some(key)) => format!("/{bucket}/{key}"),
-        (Some(bucket), None) => format!("/{bucket}/"),
-        (None, _) => "/".to_owned(),
+    let path = decode(&request.raw_path);
+    match &request.bucket {
+        Some(bucket) if request.virtual_hosted => format!("/{bucket}{path}"),
+        Some(_) if path.rfind('/') == Some(0) && path.len() > 1 => format!("{path}/"),
+        Some(_) | None => path,
     }
 }
 
@@ -141,6 +142,29 @@ mod tests {
         assert_eq!(encode("a/b c~*", Slash::Keep), "a/b%20c~%2A");
         assert_eq!(encode("a/数", Slash::Encode), "a%2F%E6%95%B0");
         assert_eq!(decode("a%2fb%20+%zz%4"), "a/b +%zz%4");
+    }
+
+    #[test]
+    fn the_bucket_is_signed_wherever_it_came_from() {
+        let signed = |raw_path: &str, bucket: Option<&str>, virtual_hosted| {
+            resource(&Incoming {
+                method: http::Method::GET,
+                raw_path: raw_path.to_owned(),
+                raw_query: None,
+                query: Vec::new(),
+                headers: HeaderMap::new(),
+                host: String::new(),
+                bucket: bucket.map(str::to_owned),
+                key: None,
+                virtual_hosted,
+            })
+        };
+        assert_eq!(signed("/", None, false), "/");
+        assert_eq!(signed("/", Some("b"), true), "/b/");
+        assert_eq!(signed("/a%2Fc%20d", Some("b"), true), "/b/a/c d");
+        assert_eq!(signed("/b", Some("b"), false), "/b/");
+        assert_eq!(signed("/b/", Some("b"), false), "/b/");
+        assert_eq!(signed("/b/a%2Fc%20d", Some("b"), false), "/b/a/c d");
     }
 
     #[test]

@@ -139,7 +139,7 @@ fn another_region_is_named() {
 #[test]
 fn a_wrong_signature_is_answered_with_what_should_have_been_signed() {
     let mut request = sts_v4();
-    request.key = Some("dir/b.txt".to_owned());
+    request.raw_path = "/dir%2Fb.txt".to_owned();
     let error = refused(&hangzhou(), &request, clock());
     assert_eq!((error.status, error.code), (403, "SignatureDoesNotMatch"));
     let extra = |wanted| {

@@ -168,7 +168,7 @@ fn changes(request: &Incoming) -> Vec<(String, Incoming)> {
     });
     for key in request.key.iter().flat_map(|key| flips(key)) {
         change(format!("key {key}"), &|request| {
-            request.key = Some(key.clone());
+            request.raw_path = format!("/{}", wire::encode(&key, wire::Slash::Keep));
         });
     }
     for bucket in request.bucket.iter().flat_map(|bucket| flips(bucket)) {
