@@ -18,6 +18,7 @@ mod faults;
 mod operation;
 mod ops;
 mod request;
+pub mod roles;
 mod serve;
 mod stats;
 mod store;
