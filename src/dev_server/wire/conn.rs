@@ -75,6 +75,12 @@ impl Connection {
         }
     }
 
+    /// How many bytes may go out now. An answer does not begin before the line has carried all of the request.
+    fn poll_allowed(&mut self, context: &mut Context<'_>, rate: u64) -> Poll<usize> {
+        ready!(self.inward.poll_ready(context, rate));
+        self.out.poll_ready(context, rate)
+    }
+
     fn sent(&mut self, bytes: usize, rate: u64) {
         self.out.used(bytes, rate);
         self.counters
@@ -111,7 +117,7 @@ impl AsyncWrite for Connection {
     ) -> Poll<io::Result<usize>> {
         let this = &mut *self;
         let rate = this.faults.bandwidth();
-        let allowed = ready!(this.out.poll_ready(context, rate)).min(bytes.len());
+        let allowed = ready!(this.poll_allowed(context, rate)).min(bytes.len());
         let sent = ready!(Pin::new(&mut this.stream).poll_write(context, &bytes[..allowed]))?;
         this.sent(sent, rate);
         Poll::Ready(Ok(sent))
@@ -124,7 +130,7 @@ impl AsyncWrite for Connection {
     ) -> Poll<io::Result<usize>> {
         let this = &mut *self;
         let rate = this.faults.bandwidth();
-        let mut allowed = ready!(this.out.poll_ready(context, rate));
+        let mut allowed = ready!(this.poll_allowed(context, rate));
         let mut cut = [IoSlice::new(&[]); PIECES_MAX];
         let mut used = 0;
         for (piece, place) in pieces.iter().zip(&mut cut) {

@@ -1,0 +1,126 @@
+//! Multipart uploads, and large objects on disk.
+
+use super::*;
+
+const PART_BYTES: usize = 100 << 10;
+
+async fn initiate(bench: &Bench, target: &str) -> String {
+    let got = bench
+        .ask(Method::POST, &format!("{target}?uploads"), &[])
+        .await;
+    got.element("UploadId").to_owned()
+}
+
+async fn part(bench: &Bench, target: &str, id: &str, number: u16, bytes: Vec<u8>) -> Got {
+    let target = format!("{target}?partNumber={number}&uploadId={id}");
+    bench.give(Method::PUT, &target, &[], bytes).await
+}
+
+#[tokio::test]
+async fn parts_become_an_object_when_they_are_listed() {
+    let bench = Bench::start().await;
+    let id = initiate(&bench, "/k").await;
+    let mut document = "<CompleteMultipartUpload>".to_owned();
+    for number in 1..=3_u16 {
+        let bytes = vec![u8::try_from(number).unwrap(); PART_BYTES];
+        let got = part(&bench, "/k", &id, number, bytes).await;
+        assert_eq!(got.status, 200);
+        let etag = got.header("etag");
+        document += &format!("<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag></Part>");
+    }
+    document += "</CompleteMultipartUpload>";
+    assert_eq!(bench.get("/k", &[]).await.status, 404);
+    let parts = bench
+        .get(&format!("/k?uploadId={id}&max-parts=2"), &[])
+        .await;
+    assert_eq!(parts.elements("PartNumber"), ["1", "2"]);
+    assert_eq!(parts.element("NextPartNumberMarker"), "2");
+    assert_eq!(parts.element("IsTruncated"), "true");
+    let complete = format!("/k?uploadId={id}");
+    let done = bench
+        .give(Method::POST, &complete, &[], document.clone())
+        .await;
+    assert_eq!(done.status, 200, "{}", done.text());
+    assert!(done.header("etag").ends_with("-3\""));
+    let got = bench.get("/k", &[("range", "bytes=102399-204800")]).await;
+    assert_eq!(got.body.len(), PART_BYTES + 2);
+    assert_eq!(
+        (got.body[0], got.body[1], got.body[PART_BYTES + 1]),
+        (1, 2, 3)
+    );
+    let whole = bench.get("/k", &[]).await;
+    assert_eq!(whole.header("x-oss-object-type"), "Multipart");
+    assert_eq!(whole.header("content-md5"), "");
+    let crc = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc64Xz, &whole.body);
+    assert_eq!(whole.header("x-oss-hash-crc64ecma"), crc.to_string());
+    let again = bench.give(Method::POST, &complete, &[], document).await;
+    assert_eq!((again.status, again.element("Code")), (404, "NoSuchUpload"));
+}
+
+#[tokio::test]
+async fn all_parts_can_be_completed_without_a_list() {
+    let bench = Bench::start().await;
+    let id = initiate(&bench, "/k").await;
+    part(&bench, "/k", &id, 2, b"tail".to_vec()).await;
+    part(&bench, "/k", &id, 1, vec![1; PART_BYTES]).await;
+    let target = format!("/k?uploadId={id}");
+    let all = [("x-oss-complete-all", "yes")];
+    let both = bench.give(Method::POST, &target, &all, "<x/>").await;
+    assert_eq!(
+        (both.status, both.element("Code")),
+        (400, "InvalidArgument")
+    );
+    let none = bench.give(Method::POST, &target, &[], "no xml").await;
+    assert_eq!((none.status, none.element("Code")), (400, "MalformedXML"));
+    assert_eq!(bench.ask(Method::POST, &target, &all).await.status, 200);
+    let object = bench.server.get("bucket", "k").unwrap();
+    assert_eq!(object.len(), PART_BYTES + 4);
+    assert!(object.ends_with(b"\x01tail"));
+}
+
+#[tokio::test]
+async fn an_aborted_upload_is_gone() {
+    let bench = Bench::start().await;
+    let id = initiate(&bench, "/k").await;
+    assert_eq!(bench.server.upload_count("bucket"), 1);
+    let target = format!("/k?uploadId={id}");
+    for (number, status) in [(0, 400), (10_001, 400), (10_000, 200), (1, 200)] {
+        let got = part(&bench, "/k", &id, number, vec![0; 9]).await;
+        assert_eq!(got.status, status, "{number}");
+    }
+    assert_eq!(bench.ask(Method::DELETE, &target, &[]).await.status, 204);
+    assert_eq!(bench.ask(Method::DELETE, &target, &[]).await.status, 404);
+    assert_eq!(part(&bench, "/k", &id, 1, vec![0; 9]).await.status, 404);
+    assert_eq!(bench.server.upload_count("bucket"), 0);
+}
+
+#[tokio::test]
+async fn objects_on_disk_outlive_the_server() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = |buckets| Config {
+        data: Some(directory.path().to_owned()),
+        buckets,
+        ..Config::default()
+    };
+    let bytes: Vec<u8> = (0..3_000_000_u32).map(|at| at.to_le_bytes()[1]).collect();
+    {
+        let bench = Bench::with(config(vec![BucketConfig::new("bucket")])).await;
+        let headers = [("x-oss-meta-a", "1")];
+        let put = bench
+            .give(Method::PUT, "/big", &headers, bytes.clone())
+            .await;
+        assert_eq!(put.status, 200);
+        bench.server.shutdown().await;
+    }
+    // The bucket is found on disk.
+    let bench = Bench::with(config(Vec::new())).await;
+    let got = bench.get("/big", &[]).await;
+    assert_eq!(got.header("x-oss-meta-a"), "1");
+    assert!(got.body == bytes);
+    let got = bench
+        .get("/big", &[("range", "bytes=1000000-1999999")])
+        .await;
+    assert!(got.body == bytes[1_000_000..2_000_000]);
+    let small = bench.get("/big", &[("range", "bytes=7-9")]).await;
+    assert!(small.body == bytes[7..10]);
+}
