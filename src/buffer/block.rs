@@ -292,6 +292,19 @@ impl BlockWriter {
         self.appender.remaining()
     }
 
+    /// Begins again, where nothing was published yet: for content that has proven wrong.
+    ///
+    /// # Panics
+    /// If the block publishes as it arrives.
+    pub fn rewind(&mut self) {
+        assert_eq!(
+            self.publish,
+            Publish::WhenWhole,
+            "readers may have seen these bytes"
+        );
+        self.appender.rewind();
+    }
+
     /// The block is whole.
     ///
     /// # Panics

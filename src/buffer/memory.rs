@@ -266,6 +266,11 @@ impl Appender {
         self.at += bytes.len();
     }
 
+    /// Forgets what was appended since the last publish.
+    pub(super) fn rewind(&mut self) {
+        self.at = self.region.published();
+    }
+
     /// Raises the watermark to what was appended, and says where it is.
     pub(super) fn publish(&mut self) -> usize {
         self.region.published.store(self.at, Ordering::SeqCst);

@@ -1,1 +1,119 @@
-//! To be written.
+//! What a file system means over OSS. It knows neither fuser nor an errno.
+//!
+//! [`FileSystem`] brings the rooms below together: names and inodes are the [`Tree`]'s, bytes the [`Reader`]'s, and what
+//! neither knows is asked from the [`Bucket`]. Each operation of the kernel has one method, or two: `…_known` answers
+//! from memory or not at all, its twin asks OSS.
+//!
+//! The tree stands behind one lock that is held for microseconds and never while waiting. An answer of OSS goes into it
+//! with the moment at which the question was asked, so answers may overtake each other.
+//!
+//! - [`names`]: lookup, attributes, forget.
+//! - [`ask`]: the questions to OSS that a lookup needs, and what the role may ask ([`capabilities`]).
+//! - [`files`]: open, read, release. - [`directories`]: opendir, readdir. - [`xattrs`]: `user.oss.*`.
+
+mod ask;
+mod attributes;
+mod capabilities;
+mod directories;
+mod error;
+mod files;
+mod names;
+mod xattrs;
+
+use std::collections::HashMap;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Handle;
+
+use crate::metrics::Metrics;
+use crate::object::Prefix;
+use crate::oss::Bucket;
+use crate::read::{self, Reader};
+use crate::tree::{Ino, Tree, Ttl, Why};
+
+pub use attributes::{Attributes, Ownership};
+pub use capabilities::{Capabilities, Probe};
+pub use directories::{DirectoryEntry, DirectoryView, Room};
+pub use error::Error;
+pub use files::PendingRead;
+pub use names::{Entry, Found};
+
+use directories::OpenDirectory;
+use files::OpenFile;
+
+/// What a [`FileSystem`] is made with.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The directory of the bucket that is shown.
+    pub prefix: Prefix,
+    /// How old attributes may be when a file is opened; zero checks at every open.
+    pub attr_ttl: Duration,
+    /// How long "there is nothing of this name" is believed.
+    pub negative_ttl: Duration,
+    /// Names known without being used by the kernel.
+    pub cached_entries_max: usize,
+    /// Owner and modes of everything.
+    pub ownership: Ownership,
+}
+
+/// One bucket, or a directory of it, as a read-only file system. Shared as `Arc`.
+#[derive(Debug)]
+pub struct FileSystem {
+    config: Config,
+    bucket: Arc<Bucket>,
+    reader: Arc<Reader>,
+    metrics: Arc<Metrics>,
+    runtime: Handle,
+    capabilities: Capabilities,
+    tree: Mutex<Tree>,
+    /// One per open inode, shared by its handles. Its lock is taken alone or before the tree's, never after it.
+    files: Mutex<HashMap<Ino, OpenFile>>,
+    /// By handle. READ looks here, so it is a lock for many readers.
+    handles: RwLock<HashMap<u64, (Ino, Arc<read::File>)>>,
+    directories: Mutex<HashMap<u64, Arc<tokio::sync::Mutex<OpenDirectory>>>>,
+    next_handle: AtomicU64,
+    /// The reasons for hiding keys that were already told.
+    said_hidden: Mutex<Vec<Why>>,
+}
+
+impl FileSystem {
+    /// A file system whose background work runs on `runtime`.
+    #[must_use]
+    pub fn new(
+        config: Config,
+        capabilities: Capabilities,
+        bucket: Arc<Bucket>,
+        reader: Arc<Reader>,
+        metrics: Arc<Metrics>,
+        runtime: Handle,
+    ) -> Arc<Self> {
+        let ttl = Ttl::new(config.attr_ttl, config.negative_ttl);
+        let tree = Tree::new(
+            config.prefix.clone(),
+            ttl,
+            config.cached_entries_max,
+            Instant::now(),
+        );
+        Arc::new(Self {
+            config,
+            bucket,
+            reader,
+            metrics,
+            runtime,
+            capabilities,
+            tree: Mutex::new(tree),
+            files: Mutex::default(),
+            handles: RwLock::default(),
+            directories: Mutex::default(),
+            next_handle: AtomicU64::new(1),
+            said_hidden: Mutex::default(),
+        })
+    }
+
+    /// The tree. Held for microseconds: never across an await, and no other lock is taken while it is held.
+    fn tree(&self) -> MutexGuard<'_, Tree> {
+        self.tree.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

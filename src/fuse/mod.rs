@@ -1,1 +1,20 @@
-//! To be written.
+//! The kernel's door: the only room that names fuser.
+//!
+//! Each callback does one of two things. What memory can answer is answered at once, on the thread that took the request
+//! from the kernel. What needs the network goes to a task that owns the reply ([`answer`]); no thread of the door ever
+//! blocks. [`pending`] lists those tasks and frees callers that were killed. [`errno`] is the one errno table.
+//!
+//! [`mount()`] makes the mount and yields a `/dev/fuse` descriptor; [`Session`] takes a descriptor, wherever it comes from.
+//!
+//! What fuser 0.18 lacks, and what is done about it here: a reply to READ takes one slice (an answer that straddles two
+//! blocks is copied together, see `read::Served`), and `INTERRUPT` is answered ENOSYS (see [`pending`]).
+
+mod answer;
+mod door;
+mod errno;
+mod mount;
+mod pending;
+mod session;
+
+pub use mount::{MountOptions, Mounted, mount, mounted_at, unmount};
+pub use session::{Session, SessionOptions};

@@ -1,1 +1,305 @@
-//! To be written.
+//! Reading: from a READ of the kernel to bytes, by the shortest way.
+//!
+//! A [`Reader`] serves all open files of a mount. For each READ it asks the file's [`policy`] what to fetch, takes what
+//! it can from the block cache, and starts GETs for the rest. The block cache is the single flight: a block that is
+//! being filled is found like any other, and whoever finds it waits for the bytes he needs, not for the whole block.
+//!
+//! Three rules keep it honest and alive:
+//! - **One version.** Blocks belong to a [`Version`]; each GET carries its ETag as `If-Match`. A file never sees bytes
+//!   of two versions. What fits into one block is checked against the object's CRC-64 before a byte of it is served;
+//!   of a larger object every block's checksum is kept and combined once all have passed ([`file`]).
+//! - **Leases first.** A GET takes the memory of all its blocks at once, before it is sent. A reader never waits for
+//!   memory while it holds a block: it lets go, waits, and looks again. If the cache is under such pressure that its
+//!   blocks go before it can use them, it takes one buffer of exactly the range it needs and keeps that to itself.
+//! - **Owned tasks.** GETs run as tasks that belong to the open file. The last close aborts what is still on its way.
+
+mod fetch;
+mod file;
+mod policy;
+mod served;
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+
+use crate::buffer::{BLOCK_BYTES, Block, Budget, Class, Failure, capacity_for};
+use crate::cache::BlockCache;
+use crate::metrics::Metrics;
+use crate::object::Version;
+use crate::op::Op;
+use crate::oss;
+
+pub use file::File;
+pub use served::Served;
+
+use file::Shared;
+use policy::Plan;
+
+/// The bytes of a block as an offset.
+const BLOCK: u64 = BLOCK_BYTES as u64;
+
+/// How often a READ looks for its blocks in the cache before it fetches a private copy of its range.
+const LOOKS_MAX: u32 = 3;
+
+/// What a [`Reader`] is made with.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The farthest that one stream is read ahead, in bytes.
+    pub window_bytes_max: u64,
+    /// Read-ahead GETs in flight, of all files together. A GET that a reader waits for is never held back.
+    pub ahead_gets_max: usize,
+}
+
+/// Why a READ has no bytes. Cloneable: all who wait for a block learn why it failed.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// OSS said no, or said nothing for too long.
+    #[error(transparent)]
+    Oss(oss::Error),
+    /// The bytes that arrived are not those whose checksum OSS announced.
+    #[error("{version:?}: the content's CRC-64 is {actual}, OSS announced {expected}")]
+    Corrupt {
+        /// Whose bytes.
+        version: Arc<Version>,
+        /// CRC-64/XZ of what arrived.
+        actual: u64,
+        /// `x-oss-hash-crc64ecma`.
+        expected: u64,
+    },
+    /// The GET that was to fill a block was given up, because the file it was for was closed.
+    #[error("the request was given up")]
+    Abandoned,
+}
+
+impl Error {
+    /// The error that a failed block carries.
+    fn of(failure: &Failure) -> Self {
+        failure
+            .downcast_ref::<Self>()
+            .cloned()
+            .unwrap_or(Self::Abandoned)
+    }
+}
+
+/// A READ that could not be answered from memory, with what was planned for it.
+#[derive(Debug)]
+pub struct Pending {
+    range: Range<u64>,
+    plan: Plan,
+}
+
+/// Reads the objects of one bucket through one block cache. Shared as `Arc`.
+#[derive(Debug)]
+pub struct Reader {
+    config: Config,
+    bucket: Arc<oss::Bucket>,
+    cache: Arc<BlockCache>,
+    budget: Arc<Budget>,
+    metrics: Arc<Metrics>,
+    runtime: Handle,
+    ahead_gets: Arc<Semaphore>,
+}
+
+impl Reader {
+    /// A reader whose GETs run on `runtime`.
+    #[must_use]
+    pub fn new(
+        config: Config,
+        bucket: Arc<oss::Bucket>,
+        cache: Arc<BlockCache>,
+        budget: Arc<Budget>,
+        metrics: Arc<Metrics>,
+        runtime: Handle,
+    ) -> Arc<Self> {
+        let ahead_gets = Arc::new(Semaphore::new(config.ahead_gets_max));
+        Arc::new(Self {
+            config,
+            bucket,
+            cache,
+            budget,
+            metrics,
+            runtime,
+            ahead_gets,
+        })
+    }
+
+    /// Opens a version for reading; all handles of one inode share the result.
+    #[must_use]
+    pub fn open(&self, version: Arc<Version>) -> Arc<File> {
+        // A stream may take half of what read-ahead may lease, so that two streams do not evict each other.
+        let window = self
+            .config
+            .window_bytes_max
+            .min(self.budget.max_lease(Class::ReadAhead) / 2);
+        Arc::new(File::new(version, window))
+    }
+
+    /// Answers a READ from memory, without waiting, and starts what is to be fetched ahead.
+    ///
+    /// The range is cut at the end of the file, as read(2) does.
+    ///
+    /// # Errors
+    /// `Err` is no failure: it holds what [`Reader::read`] needs to go on.
+    pub fn try_read(&self, file: &Arc<File>, offset: u64, len: u64) -> Result<Served, Pending> {
+        let size = file.version().size();
+        let range = offset.min(size)..offset.saturating_add(len).min(size);
+        if range.is_empty() || file.corrupt().is_some() {
+            return if range.is_empty() {
+                Ok(Served::empty())
+            } else {
+                Err(Pending {
+                    range,
+                    plan: Plan::Exact,
+                })
+            };
+        }
+        let plan = file.plan(&range);
+        let pieces = self.pieces(file, &range);
+        if let Some(served) = pieces.and_then(Served::new) {
+            if let Plan::Blocks { ahead, part } = plan {
+                self.fetch_ahead(file, ahead, part);
+            }
+            self.metrics.read.inline_hits.inc();
+            self.count(&served);
+            return Ok(served);
+        }
+        Err(Pending { range, plan })
+    }
+
+    /// Answers a READ that [`Reader::try_read`] could not.
+    ///
+    /// # Errors
+    /// [`Error`] of the GET that was to bring the bytes.
+    pub async fn read(&self, op: &Op, file: &Arc<File>, pending: Pending) -> Result<Served, Error> {
+        if let Some(error) = file.corrupt() {
+            return Err(error);
+        }
+        let Pending { range, plan } = pending;
+        let served = match plan {
+            Plan::Exact => match self.pieces(file, &range) {
+                Some(pieces) => self.filled(file, &range, pieces).await?,
+                None => None,
+            },
+            Plan::Blocks { ahead, part } => self.read_blocks(file, &range, ahead, part).await?,
+        };
+        let served = match served {
+            Some(served) => served,
+            None => self.read_exact(op, file, &range).await?,
+        };
+        op.progressed();
+        self.count(&served);
+        Ok(served)
+    }
+
+    /// Reads through the cache; `None` if its blocks went before they could be used.
+    async fn read_blocks(
+        &self,
+        file: &Arc<File>,
+        range: &Range<u64>,
+        mut ahead: Range<u64>,
+        part: u64,
+    ) -> Result<Option<Served>, Error> {
+        let blocks = blocks_of(range);
+        for _ in 0..LOOKS_MAX {
+            if let Some(pieces) = self.pieces(file, range) {
+                self.fetch_ahead(file, std::mem::take(&mut ahead), part);
+                match self.filled(file, range, pieces).await {
+                    Err(Error::Abandoned) => continue,
+                    done => return done,
+                }
+            }
+            for run in self.cache.missing(file.version(), blocks.clone()) {
+                let ahead = if run.end == blocks.end {
+                    &mut ahead
+                } else {
+                    &mut (0..0)
+                };
+                self.fetch_demand(file, run, ahead, part).await;
+            }
+        }
+        Ok(None)
+    }
+
+    /// The blocks under `range` if all are in the cache, filled or being filled.
+    fn pieces(&self, file: &File, range: &Range<u64>) -> Option<Vec<served::Piece>> {
+        blocks_of(range)
+            .map(|index| {
+                let block = self.cache.get(file.version(), index)?;
+                let start = range.start.saturating_sub(index * BLOCK);
+                let end = (range.end - index * BLOCK).min(BLOCK);
+                Some(served::Piece::new(block, start, end))
+            })
+            .collect()
+    }
+
+    /// Waits until the bytes under `range` have arrived.
+    async fn filled(
+        &self,
+        file: &File,
+        range: &Range<u64>,
+        pieces: Vec<served::Piece>,
+    ) -> Result<Option<Served>, Error> {
+        for piece in &pieces {
+            piece
+                .filled()
+                .await
+                .map_err(|failure| Error::of(&failure))?;
+        }
+        if let Some(error) = file.corrupt() {
+            return Err(error);
+        }
+        debug_assert_eq!(pieces.len() as u64, blocks_of(range).count() as u64);
+        Ok(Served::new(pieces))
+    }
+
+    /// Fetches exactly `range` into a buffer that only this READ sees.
+    async fn read_exact(&self, op: &Op, file: &File, range: &Range<u64>) -> Result<Served, Error> {
+        let mut pieces = Vec::with_capacity(2);
+        // One request for the whole range; more than a block's length is answered from two buffers.
+        let lens: Vec<usize> = lens_of(range);
+        let bytes = lens.iter().map(|&len| capacity_for(len)).sum();
+        let mut lease = self.budget.lease(Class::Demand, bytes).await;
+        let mut writers = Vec::with_capacity(lens.len());
+        for len in lens {
+            let own = lease.split(capacity_for(len));
+            let (block, writer) = Block::writer(own, len, crate::buffer::Publish::AsItArrives);
+            pieces.push(served::Piece::new(block, 0, len as u64));
+            writers.push(writer);
+        }
+        fetch::exact(&self.bucket, op, file.version(), range.clone(), writers).await?;
+        Served::new(pieces).ok_or(Error::Abandoned)
+    }
+
+    fn count(&self, served: &Served) {
+        let read = &self.metrics.read;
+        read.reads.inc();
+        read.bytes_served.inc_by(served.len() as u64);
+        if served.is_straddled() {
+            read.straddled.inc();
+        }
+    }
+}
+
+/// The indices of the blocks that `range` touches.
+fn blocks_of(range: &Range<u64>) -> Range<u64> {
+    range.start / BLOCK..range.end.div_ceil(BLOCK)
+}
+
+/// Bytes of block `index` of a version of `size` bytes.
+fn block_len(size: u64, index: u64) -> usize {
+    usize::try_from((size - index * BLOCK).min(BLOCK)).expect("a block's length fits")
+}
+
+/// The lengths of the buffers that hold `range`, none longer than a block.
+fn lens_of(range: &Range<u64>) -> Vec<usize> {
+    let mut lens = Vec::with_capacity(2);
+    let mut rest = range.end - range.start;
+    while rest > 0 {
+        let len = rest.min(BLOCK);
+        lens.push(usize::try_from(len).expect("a block's length fits"));
+        rest -= len;
+    }
+    lens
+}

@@ -1,3 +1,7 @@
 //! The `rolefs` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    rolefs::cli::main()
+}

@@ -1,0 +1,179 @@
+//! What was typed: flags, and the environment variables that stand in for them.
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Parser, Subcommand};
+
+/// Mounts the object-storage bucket of a job's RAM role as a directory.
+#[derive(Debug, Parser)]
+#[command(name = "rolefs", version, about, max_term_width = 100)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Mount a bucket, read-only, and return once the mount answers.
+    Mount(MountArgs),
+    /// End a mount.
+    Umount(UmountArgs),
+}
+
+/// Sizes are written `512MiB`, durations `30s` or `2min`.
+#[derive(Debug, Clone, ClapArgs)]
+pub(super) struct MountArgs {
+    /// Directory to mount on; it must exist.
+    pub(super) mountpoint: PathBuf,
+
+    /// What to mount: oss://BUCKET[.ENDPOINT][/PREFIX].
+    #[arg(env = "ROLEFS_BUCKET", value_name = "oss://BUCKET[.ENDPOINT][/PREFIX]")]
+    pub(super) bucket: Option<String>,
+
+    /// Where OSS is, e.g. oss-cn-hangzhou-internal.aliyuncs.com; https unless http:// is written. Also from OSS_ENDPOINT.
+    #[arg(long, env = "ROLEFS_ENDPOINT", value_name = "URL|HOST")]
+    pub(super) endpoint: Option<String>,
+
+    /// Region id for V4 signatures, e.g. cn-hangzhou; by default taken from the endpoint.
+    #[arg(long, env = "ROLEFS_REGION")]
+    pub(super) region: Option<String>,
+
+    /// Where the role's credentials come from: auto, file:PATH, uri:URL or env.
+    ///
+    /// auto takes the file and the service that the platform injects, each standing in for the other, and the
+    /// environment variables when nothing is injected or when they hold a permanent key.
+    #[arg(
+        long,
+        env = "ROLEFS_CREDENTIALS",
+        default_value = "auto",
+        value_name = "SOURCE"
+    )]
+    pub(super) credentials: String,
+
+    /// Signature version, v4 or v1. V1 only for endpoints that know no V4.
+    #[arg(
+        long,
+        env = "ROLEFS_SIGNATURE",
+        default_value = "v4",
+        value_name = "v4|v1"
+    )]
+    pub(super) signature: String,
+
+    /// Address the bucket in the path instead of the host name. Always on for an endpoint that is an IP address.
+    #[arg(long, env = "ROLEFS_PATH_STYLE")]
+    pub(super) path_style: bool,
+
+    /// Memory for cached, prefetched and in-flight bytes; by default 1/8 of the memory limit, at most 4GiB.
+    #[arg(long, env = "ROLEFS_MEMORY", value_name = "SIZE")]
+    pub(super) memory: Option<String>,
+
+    /// How old attributes may be when a file is opened; 0 checks at every open.
+    #[arg(
+        long,
+        env = "ROLEFS_ATTR_TTL",
+        default_value = "1s",
+        value_name = "DURATION"
+    )]
+    pub(super) attr_ttl: String,
+
+    /// How long requests wait for credentials that have run out before they fail.
+    #[arg(
+        long,
+        env = "ROLEFS_HOLD",
+        default_value = "2min",
+        value_name = "DURATION"
+    )]
+    pub(super) hold: String,
+
+    /// Owner of all files; by default the user that mounts.
+    #[arg(long, env = "ROLEFS_UID")]
+    pub(super) uid: Option<u32>,
+
+    /// Group of all files; by default the group that mounts.
+    #[arg(long, env = "ROLEFS_GID")]
+    pub(super) gid: Option<u32>,
+
+    /// Permission bits of files, octal.
+    #[arg(
+        long,
+        env = "ROLEFS_FILE_MODE",
+        default_value = "0644",
+        value_name = "MODE"
+    )]
+    pub(super) file_mode: String,
+
+    /// Permission bits of directories, octal.
+    #[arg(
+        long,
+        env = "ROLEFS_DIR_MODE",
+        default_value = "0755",
+        value_name = "MODE"
+    )]
+    pub(super) dir_mode: String,
+
+    /// Let other users than the one that mounts use the mount.
+    #[arg(long, env = "ROLEFS_ALLOW_OTHER")]
+    pub(super) allow_other: bool,
+
+    /// Stay in the foreground, for supervisors; log to the terminal.
+    #[arg(long, env = "ROLEFS_FOREGROUND")]
+    pub(super) foreground: bool,
+
+    /// Write the log here; in the background by default to a file in the temporary directory.
+    #[arg(long, env = "ROLEFS_LOG_FILE", value_name = "PATH")]
+    pub(super) log_file: Option<PathBuf>,
+
+    /// How much to log: error, warn, info, debug or trace, or a filter such as rolefs::oss=debug.
+    #[arg(
+        long,
+        env = "ROLEFS_LOG_LEVEL",
+        default_value = "info",
+        value_name = "LEVEL"
+    )]
+    pub(super) log_level: String,
+
+    /// Write the mount's metrics here when it ends, as Prometheus text.
+    #[arg(long, env = "ROLEFS_STATS_FILE", value_name = "PATH")]
+    pub(super) stats_file: Option<PathBuf>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct UmountArgs {
+    /// The directory that a bucket is mounted on.
+    pub(super) mountpoint: PathBuf,
+
+    /// Take the mount out of the tree now and end it when its last file is closed.
+    #[arg(long)]
+    pub(super) lazy: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_flags_are_well_formed() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_of_mount_has_its_variable() {
+        let command = Args::command();
+        let mount = command
+            .find_subcommand("mount")
+            .expect("mount is a command");
+        for flag in mount
+            .get_arguments()
+            .filter(|flag| flag.get_long().is_some_and(|long| long != "help"))
+        {
+            let long = flag.get_long().unwrap_or_default();
+            let variable = format!("ROLEFS_{}", long.replace('-', "_").to_uppercase());
+            assert_eq!(
+                flag.get_env().and_then(|name| name.to_str()),
+                Some(variable.as_str())
+            );
+        }
+    }
+}

@@ -1,0 +1,324 @@
+//! `rolefs mount`: builds upwards from the credentials to the kernel, and stays until the mount ends.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, Result, anyhow};
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::args::MountArgs;
+use super::config::{Config, Surroundings};
+use super::daemon::{self, Readiness};
+use super::{logging, preflight, process};
+use crate::buffer::Budget;
+use crate::cache::BlockCache;
+use crate::credentials::Provider;
+use crate::fs::{self as file_system, FileSystem, Ownership, Probe};
+use crate::fuse::{self, MountOptions, Mounted, Session, SessionOptions};
+use crate::metrics::Metrics;
+use crate::oss::{self, Bucket};
+use crate::read::{self, Reader};
+use crate::transport;
+
+/// The kernel's own read-ahead, in KiB: one of our blocks. Its default of 128 halves the speed of buffered reads.
+const READ_AHEAD_KIB: &str = "1024";
+
+/// How long the fresh mount may take to answer its first stat(2).
+const FIRST_ANSWER_MAX: Duration = Duration::from_secs(10);
+
+/// How long requests in flight may take to end once the mount is gone.
+const GOODBYE_MAX: Duration = Duration::from_secs(5);
+
+/// Mounts, in the background unless told otherwise.
+#[expect(
+    clippy::print_stderr,
+    reason = "the user at the prompt is told where the log is"
+)]
+pub(super) fn run(args: MountArgs) -> Result<()> {
+    process::tune_allocator();
+    let mut config = Config::new(args, Surroundings::now())?;
+    if config.foreground {
+        return serve(&config, &mut Readiness::new()?);
+    }
+    let log = config
+        .log_file
+        .get_or_insert_with(|| daemon::default_log_file(&config.mountpoint))
+        .clone();
+    if !daemon::is_child() {
+        daemon::spawn()?;
+        eprintln!(
+            "rolefs: oss://{}/{} is mounted on {}; its log is {}",
+            config.bucket,
+            config.prefix,
+            config.mountpoint.display(),
+            log.display()
+        );
+        return Ok(());
+    }
+    let mut readiness = Readiness::new()?;
+    if let Err(error) = serve(&config, &mut readiness) {
+        tracing::error!("{error:#}");
+        readiness.failed(&error)?;
+        // The parent says it; said here too it would stand twice.
+        std::process::exit(1);
+    }
+    Ok(())
+}
+
+/// A mount that is ready to be made.
+struct Prepared {
+    fs: Arc<FileSystem>,
+    credentials: Arc<Provider>,
+    budget: Arc<Budget>,
+}
+
+fn serve(config: &Config, readiness: &mut Readiness) -> Result<()> {
+    logging::start(&config.log_level, config.log_file.as_deref())?;
+    process::harden();
+    preflight::local(config)?;
+    tracing::debug!(?config.limits, memory_bytes = config.memory_bytes, "limits");
+    let metrics = Arc::new(Metrics::default());
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(config.limits.runtime_threads)
+        .enable_all()
+        .build()
+        .context("cannot start the async runtime")?;
+    let prepared = runtime.block_on(prepare(config, &metrics, runtime.handle()))?;
+    let watching = Arc::clone(&prepared.credentials).watch();
+    let _watch = AbortOnDropHandle::new(runtime.spawn(watching));
+    let options = MountOptions {
+        source: format!("oss://{}/{}", config.bucket, config.prefix),
+        allow_other: config.allow_other,
+    };
+    let Mounted { mountpoint, fd } = fuse::mount(&config.mountpoint, &options)
+        .map_err(|error| preflight::explain_mount(&error))?;
+    let mut unmount_on_error = UnmountOnDrop(Some(&mountpoint));
+    let session_options = SessionOptions {
+        threads: config.limits.fuse_threads,
+        max_background: config.limits.max_background,
+        allow_other: config.allow_other,
+    };
+    let session = Session::new(
+        fd,
+        Arc::clone(&prepared.fs),
+        &session_options,
+        Arc::clone(&metrics),
+        runtime.handle(),
+    )
+    .context("the kernel refused the FUSE session")?;
+    raise_read_ahead(&mountpoint);
+    let (ended, wait) = tokio::sync::oneshot::channel();
+    thread::Builder::new()
+        .name("fuse-session".to_owned())
+        .spawn(move || {
+            // Nobody listens any more if the process ends first.
+            let _ = ended.send(session.run());
+        })
+        .context("cannot start the session's thread")?;
+    runtime.block_on(first_answer(&mountpoint))?;
+    tracing::info!(bucket = config.bucket, prefix = %config.prefix, mountpoint = %mountpoint.display(), "mounted");
+    readiness.ready()?;
+    let outcome = runtime.block_on(until_the_end(&mountpoint, wait));
+    unmount_on_error.disarm();
+    finish(config, &metrics, &prepared, runtime);
+    outcome
+}
+
+/// Builds from the credentials up to the file system, and asks OSS what the role may do.
+async fn prepare(
+    config: &Config,
+    metrics: &Arc<Metrics>,
+    runtime: &tokio::runtime::Handle,
+) -> Result<Prepared> {
+    let transport = transport::Client::new(&transport::Config::default())?;
+    let credentials = Provider::new(config.credentials.clone(), Arc::clone(metrics))?;
+    let bucket_config = oss::Config {
+        region: config.region.clone(),
+        signature: config.signature,
+        path_style: config.path_style,
+        ..oss::Config::new(config.endpoint.clone(), &config.bucket)
+    };
+    let probe = preflight::remote(
+        config,
+        bucket_config.clone(),
+        transport.clone(),
+        Arc::clone(&credentials),
+        Arc::clone(metrics),
+    )
+    .await?;
+    tell_missing(config, &probe);
+    let bucket = Arc::new(Bucket::new(
+        bucket_config,
+        transport,
+        Arc::clone(&credentials),
+        Arc::clone(metrics),
+    )?);
+    let budget = Budget::new(config.memory_bytes, Arc::clone(metrics));
+    let cache = BlockCache::new(&budget, Arc::clone(metrics));
+    let reader = Reader::new(
+        read::Config {
+            window_bytes_max: config.limits.window_bytes_max,
+            ahead_gets_max: config.limits.ahead_gets_max,
+        },
+        Arc::clone(&bucket),
+        cache,
+        Arc::clone(&budget),
+        Arc::clone(metrics),
+        runtime.clone(),
+    );
+    let fs = FileSystem::new(
+        file_system::Config {
+            prefix: config.prefix.clone(),
+            attr_ttl: config.attr_ttl,
+            negative_ttl: config.negative_ttl,
+            cached_entries_max: config.limits.cached_entries_max,
+            ownership: Ownership {
+                uid: config.uid,
+                gid: config.gid,
+                file_mode: config.file_mode,
+                dir_mode: config.dir_mode,
+                started: SystemTime::now(),
+            },
+        },
+        probe.capabilities,
+        bucket,
+        reader,
+        Arc::clone(metrics),
+        runtime.clone(),
+    );
+    Ok(Prepared {
+        fs,
+        credentials,
+        budget,
+    })
+}
+
+/// Warns of what the role may not do, in the log and to whoever waits at the prompt.
+#[expect(
+    clippy::print_stderr,
+    reason = "a warning that only a log file holds is not seen"
+)]
+fn tell_missing(config: &Config, probe: &Probe) {
+    for action in &probe.missing {
+        let effect = match *action {
+            "oss:ListObjects" => {
+                "directories cannot be listed, only files whose names are known can be opened"
+            }
+            _ => "files can be listed, not read",
+        };
+        let warning = format!(
+            "the role lacks {action} on oss://{}/{}: {effect}",
+            config.bucket, config.prefix
+        );
+        tracing::warn!("{warning}");
+        if config.log_file.is_some() {
+            eprintln!("rolefs: {warning}");
+        }
+    }
+    match &probe.bucket {
+        Some(info) => tracing::debug!(?info, "bucket"),
+        None => tracing::debug!("the role lacks oss:GetBucketInfo; the bucket's kind is not known"),
+    }
+}
+
+/// Asks the kernel for a larger read-ahead on this mount. In a container /sys is often read-only: then buffered reads come
+/// in pieces of 128 KiB, and the rest works the same.
+fn raise_read_ahead(mountpoint: &Path) {
+    let Some(device) = fuse::mounted_at(mountpoint) else {
+        return;
+    };
+    let knob = format!("/sys/class/bdi/{device}/read_ahead_kb");
+    if let Err(error) = fs::write(&knob, READ_AHEAD_KIB) {
+        tracing::debug!("{knob} stays as it is: {error}");
+    }
+}
+
+/// Resolves when the mount has answered a stat(2).
+async fn first_answer(mountpoint: &Path) -> Result<()> {
+    let path = mountpoint.to_owned();
+    let stat = tokio::task::spawn_blocking(move || fs::metadata(path));
+    match tokio::time::timeout(FIRST_ANSWER_MAX, stat).await {
+        Ok(Ok(Ok(_))) => Ok(()),
+        Ok(Ok(Err(error))) => Err(anyhow!("the mount does not answer: {error}")),
+        Ok(Err(error)) => Err(anyhow!("the mount could not be tried: {error}")),
+        Err(_) => Err(anyhow!(
+            "the mount does not answer within {FIRST_ANSWER_MAX:?}"
+        )),
+    }
+}
+
+/// Resolves when the mount has ended, by umount(8) or by a signal to this process.
+async fn until_the_end(
+    mountpoint: &Path,
+    mut ended: tokio::sync::oneshot::Receiver<io::Result<()>>,
+) -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let named = loop {
+        tokio::select! {
+            ended = &mut ended => {
+                tracing::info!("unmounted");
+                return ended.unwrap_or(Ok(())).context("the FUSE session failed");
+            }
+            _ = terminate.recv() => break "SIGTERM",
+            _ = interrupt.recv() => break "SIGINT",
+            // A terminal that closes is no reason to end a mount.
+            _ = hangup.recv() => {}
+        }
+    };
+    tracing::info!("{named}: unmounting");
+    if let Err(error) = fuse::unmount(mountpoint, false) {
+        tracing::warn!(
+            "{}: {error}; taken out of the tree all the same",
+            mountpoint.display()
+        );
+        fuse::unmount(mountpoint, true).context("cannot unmount")?;
+    }
+    // With files still open the session goes on; it ends with this process, and its files with it.
+    let _ = tokio::time::timeout(GOODBYE_MAX, ended).await;
+    Ok(())
+}
+
+/// Says what the mount has done, and lets go.
+fn finish(config: &Config, metrics: &Metrics, prepared: &Prepared, runtime: Runtime) {
+    tracing::info!(
+        reads = metrics.read.reads.get(),
+        bytes_served = metrics.read.bytes_served.get(),
+        bytes_received = metrics.oss.bytes_received.get(),
+        gets = metrics.oss.get_requests.get(),
+        lists = metrics.oss.list_requests.get(),
+        leased_bytes = prepared.budget.leased(),
+        "the mount has ended"
+    );
+    if let Some(path) = &config.stats_file
+        && let Err(error) = fs::write(path, metrics.text())
+    {
+        tracing::warn!("--stats-file {}: {error}", path.display());
+    }
+    runtime.shutdown_timeout(GOODBYE_MAX);
+}
+
+/// Takes the mount away if the way to the running mount fails half-way.
+struct UnmountOnDrop<'a>(Option<&'a Path>);
+
+impl UnmountOnDrop<'_> {
+    fn disarm(&mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for UnmountOnDrop<'_> {
+    fn drop(&mut self) {
+        if let Some(mountpoint) = self.0.take() {
+            // The error on the way up is the one that is told.
+            let _ = fuse::unmount(mountpoint, true);
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! What can be wrong before anything is mounted, each as one sentence with its remedy.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Error, Result, anyhow, bail, ensure};
+
+use super::config::Config;
+use crate::credentials::{Provider, Source};
+use crate::fs::{Capabilities, Probe};
+use crate::fuse;
+use crate::metrics::Metrics;
+use crate::oss::{self, Bucket, Kind, Retry};
+use crate::transport;
+
+/// How long OSS may stay silent before preflight gives up. Shorter than later on: somebody waits for the prompt.
+const SILENCE_MAX: Duration = Duration::from_secs(15);
+
+/// Looks at everything that needs no network.
+pub(super) fn local(config: &Config) -> Result<()> {
+    let mountpoint = &config.mountpoint;
+    let shown = mountpoint.display();
+    match fs::metadata(mountpoint) {
+        Ok(found) => ensure!(
+            found.is_dir(),
+            "{shown} is not a directory; choose an empty directory"
+        ),
+        Err(error) if error.raw_os_error() == Some(libc::ENOTCONN) => {
+            bail!(
+                "{shown} is a mount whose process has died; end it with 'rolefs umount --lazy {shown}' first"
+            )
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            bail!("{shown} does not exist; create it with 'mkdir -p {shown}'")
+        }
+        Err(error) => return Err(error).context(format!("cannot look at {shown}")),
+    }
+    let resolved = mountpoint
+        .canonicalize()
+        .with_context(|| format!("cannot resolve {shown}"))?;
+    ensure!(
+        fuse::mounted_at(&resolved).is_none(),
+        "{shown} is a rolefs mount already; end it with 'rolefs umount {shown}' first"
+    );
+    for (what, file) in [
+        ("--log-file", &config.log_file),
+        ("--stats-file", &config.stats_file),
+    ] {
+        if let Some(file) = file {
+            outside(what, file, &resolved)?;
+        }
+    }
+    match &config.credentials.source {
+        Source::Auto => outside("the credentials file", &config.credentials.file, &resolved)?,
+        Source::File(file) => outside("the credentials file", file, &resolved)?,
+        Source::Uri(_) | Source::Env => {}
+    }
+    ensure!(
+        Path::new("/dev/fuse").exists(),
+        "/dev/fuse is missing; run with the device, e.g. 'docker run --device /dev/fuse --cap-add SYS_ADMIN', or load the \
+         kernel's fuse module"
+    );
+    Ok(())
+}
+
+/// Refuses a file of ours that the mount would hide.
+fn outside(what: &str, file: &Path, mountpoint: &Path) -> Result<()> {
+    let absolute = std::path::absolute(file)?;
+    let parent = absolute
+        .parent()
+        .and_then(|parent| parent.canonicalize().ok());
+    let hidden = parent.is_some_and(|parent| parent.starts_with(mountpoint));
+    ensure!(
+        !hidden,
+        "{what} {} lies under the mountpoint, which would hide it; move it",
+        file.display()
+    );
+    Ok(())
+}
+
+/// Asks the credentials' source and the bucket.
+pub(super) async fn remote(
+    config: &Config,
+    bucket: oss::Config,
+    transport: transport::Client,
+    credentials: Arc<Provider>,
+    metrics: Arc<Metrics>,
+) -> Result<Probe> {
+    credentials.first().await?;
+    let retry = Retry {
+        no_progress: SILENCE_MAX,
+        ..bucket.retry
+    };
+    let patience = oss::Config { retry, ..bucket };
+    let bucket = Bucket::new(patience, transport, credentials, metrics)?;
+    let probe = Capabilities::probe(&bucket, &config.prefix)
+        .await
+        .map_err(|error| explain(config, error))?;
+    if let Some(info) = &probe.bucket {
+        ensure!(
+            !info.hierarchical,
+            "bucket {} has a hierarchical namespace, which rolefs cannot show; use a bucket without one",
+            config.bucket
+        );
+    }
+    Ok(probe)
+}
+
+/// The sentence for what OSS said.
+fn explain(config: &Config, error: oss::Error) -> Error {
+    let (bucket, endpoint) = (&config.bucket, &config.endpoint);
+    let remedy = match error.kind() {
+        Kind::NoSuchBucket | Kind::NotFound => {
+            format!("bucket {bucket} does not exist at {endpoint}; check its name and region")
+        }
+        Kind::WrongEndpoint { right: Some(right) } => {
+            format!("bucket {bucket} is not at {endpoint}; pass --endpoint {right}")
+        }
+        Kind::WrongEndpoint { right: None } => {
+            format!(
+                "bucket {bucket} is not at {endpoint}; pass the endpoint of its region by --endpoint"
+            )
+        }
+        Kind::PublicEndpointForbidden => format!(
+            "{endpoint} is a public endpoint, which OSS refuses for this bucket; pass the internal one, \
+             oss-REGION-internal.aliyuncs.com, by --endpoint"
+        ),
+        Kind::Denied { .. } => format!(
+            "the role may neither list nor read oss://{bucket}/{}; allow it oss:ListObjects on acs:oss:*:*:{bucket} and \
+             oss:GetObject on acs:oss:*:*:{bucket}/{}*, or choose another role for the job",
+            config.prefix, config.prefix
+        ),
+        Kind::CredentialsGone => {
+            "no live credentials; check that the job is associated with a RAM role".to_owned()
+        }
+        Kind::CredentialsRefused => {
+            "OSS refuses the role's credentials; check the role, --region and --signature"
+                .to_owned()
+        }
+        Kind::ClockSkewed => {
+            "the clock is more than 15 minutes off and could not be corrected; set it".to_owned()
+        }
+        Kind::Throttled | Kind::Unavailable | Kind::Lied => {
+            format!(
+                "no answer from {endpoint}; check --endpoint, name resolution and the way to it"
+            )
+        }
+        Kind::Suspended => {
+            format!("bucket {bucket} or its account is suspended; look at the OSS console")
+        }
+        Kind::Unsupported | Kind::Invalid | Kind::Archived | Kind::Changed | Kind::Cancelled => {
+            format!("cannot use oss://{bucket}/{} at {endpoint}", config.prefix)
+        }
+    };
+    Error::new(error).context(remedy)
+}
+
+/// The sentence for what mount(2) said.
+pub(super) fn explain_mount(error: &io::Error) -> Error {
+    match error.raw_os_error() {
+        Some(libc::EPERM | libc::EACCES) => anyhow!(
+            "no right to mount ({error}); run as root, or give the container CAP_SYS_ADMIN and /dev/fuse"
+        ),
+        Some(libc::ENODEV) => anyhow!("the kernel has no FUSE ({error}); load its fuse module"),
+        _ => anyhow!("cannot mount: {error}"),
+    }
+}

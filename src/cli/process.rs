@@ -1,0 +1,33 @@
+//! What the process asks of the kernel for itself.
+
+#![expect(
+    unsafe_code,
+    reason = "prctl(PR_SET_IO_FLUSHER) and mallopt have no safe wrapper"
+)]
+
+/// Keeps secrets out of core dumps and out of other processes' reach (`/proc/PID/mem`), and the process alive where the
+/// kernel needs it to free memory.
+pub(super) fn harden() {
+    if let Err(error) = nix::sys::prctl::set_dumpable(false) {
+        tracing::warn!("cannot switch core dumps off, they would hold credentials: {error}");
+    }
+    // Allocations of this process must not wait for write-back that may have to go through it (prctl(2), Linux 5.6). Needs
+    // CAP_SYS_RESOURCE; without it nothing is lost but that guarantee.
+    const PR_SET_IO_FLUSHER: libc::c_int = 57;
+    // SAFETY: PR_SET_IO_FLUSHER takes one integer and touches no memory of ours.
+    let flusher = unsafe { libc::prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) };
+    tracing::debug!(granted = flusher == 0, "PR_SET_IO_FLUSHER");
+}
+
+/// Makes the allocator give memory back: blocks of small objects come and go, and the budget counts them, not what an
+/// arena keeps of them.
+pub(super) fn tune_allocator() {
+    // From this size on each allocation is its own mapping, which free(3) returns to the kernel. Setting it also stops glibc
+    // from raising it by itself up to 32 MiB (mallopt(3)).
+    const MMAP_THRESHOLD: libc::c_int = 128 << 10;
+    // SAFETY: called before any other thread exists; sets two integers of the allocator.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, MMAP_THRESHOLD);
+        libc::mallopt(libc::M_ARENA_MAX, 4);
+    }
+}

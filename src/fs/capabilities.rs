@@ -1,0 +1,116 @@
+//! What the role and the bucket allow: learned at start, and named once when it is missed later.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::object::{ObjectKey, Prefix};
+use crate::op::Op;
+use crate::oss::{self, Bucket, BucketInfo, Kind};
+
+/// What a role may do under the mounted prefix, as far as it could be found out without doing harm.
+#[derive(Debug)]
+pub struct Capabilities {
+    /// ListObjects works.
+    list: bool,
+    /// GetObject and HeadObject work.
+    get: bool,
+    /// A refusal was already logged, for ListObjects and for GetObject.
+    said_list: AtomicBool,
+    said_get: AtomicBool,
+}
+
+/// What was found out at start.
+#[derive(Debug)]
+pub struct Probe {
+    /// The role's rights.
+    pub capabilities: Capabilities,
+    /// The bucket itself, if the role may ask for it.
+    pub bucket: Option<BucketInfo>,
+    /// RAM actions that the role lacks, e.g. `oss:ListObjects`.
+    pub missing: Vec<&'static str>,
+}
+
+impl Capabilities {
+    /// Asks the bucket what it is and what the role may do under `prefix`.
+    ///
+    /// # Errors
+    /// Of OSS, if it says anything else than yes, no, or "not there": wrong endpoint, no such bucket, skewed clock, refused
+    /// credentials. A role that may do nothing at all gets the refusal of ListObjects.
+    pub async fn probe(bucket: &Bucket, prefix: &Prefix) -> Result<Probe, oss::Error> {
+        let op = Op::background("preflight");
+        let info = allowed(bucket.info(&op).await)?;
+        let request = super::ask::first_key(prefix.as_str());
+        let listed = bucket.list(&op, &request).await;
+        // A name that nobody gives an object: "not found" proves the right as well as a hit would.
+        let name = prefix
+            .object(".rolefs-preflight")
+            .unwrap_or_else(|_| probe_key());
+        let headed = match bucket.head(&op, &name).await {
+            Err(error) if matches!(error.kind(), Kind::NotFound) => Some(()),
+            other => allowed(other)?.map(|_| ()),
+        };
+        let (list, get) = match (listed, headed) {
+            (Ok(_), get) => (true, get.is_some()),
+            (Err(error), Some(())) if matches!(error.kind(), Kind::Denied { .. }) => (false, true),
+            (Err(error), _) => return Err(error),
+        };
+        let mut missing = Vec::new();
+        if !list {
+            missing.push("oss:ListObjects");
+        }
+        if !get {
+            missing.push("oss:GetObject");
+        }
+        let capabilities = Self {
+            list,
+            get,
+            said_list: AtomicBool::new(!list),
+            said_get: AtomicBool::new(!get),
+        };
+        Ok(Probe {
+            capabilities,
+            bucket: info,
+            missing,
+        })
+    }
+
+    /// The role may list under the mount's prefix.
+    pub(super) fn list(&self) -> bool {
+        self.list
+    }
+
+    /// The role may read under the mount's prefix.
+    pub(super) fn get(&self) -> bool {
+        self.get
+    }
+
+    /// A refusal that preflight has not foreseen (a policy for a deeper prefix, a policy that changed): says once which
+    /// RAM action is missing. Each refused operation is logged by itself where it is answered.
+    pub(super) fn refused(&self, error: &oss::Error) {
+        let Kind::Denied { action } = error.kind() else {
+            return;
+        };
+        let said = if *action == "oss:ListObjects" {
+            &self.said_list
+        } else {
+            &self.said_get
+        };
+        if !said.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                "the role lacks the RAM action {action} for a part of the mount: {error}"
+            );
+        }
+    }
+}
+
+/// `None` if the role may not.
+fn allowed<T>(result: Result<T, oss::Error>) -> Result<Option<T>, oss::Error> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if matches!(error.kind(), Kind::Denied { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn probe_key() -> ObjectKey {
+    ObjectKey::new(".rolefs-preflight").expect("a short name is a key")
+}

@@ -1,0 +1,143 @@
+//! What a file system says when it cannot do what was asked. The kernel's numbers for it are in `fuse`.
+
+#![deny(clippy::wildcard_enum_match_arm)]
+
+use std::sync::Arc;
+
+use crate::oss::{self, Kind};
+use crate::read;
+use crate::tree;
+
+/// Why an operation has no result, by what its caller can do.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// There is nothing of this name.
+    #[error("no such file or directory")]
+    NotFound,
+    /// The name is longer than a file system or OSS can hold.
+    #[error("the name is too long")]
+    NameTooLong,
+    /// A file where a directory is needed.
+    #[error("not a directory")]
+    NotADirectory,
+    /// A directory where a file is needed.
+    #[error("is a directory")]
+    IsADirectory,
+    /// The mount is read-only.
+    #[error("the mount is read-only")]
+    ReadOnly,
+    /// The file has no such extended attribute.
+    #[error("no such attribute")]
+    NoAttribute,
+    /// Extended attributes of other name spaces than `user.`.
+    #[error("not supported")]
+    NotSupported,
+    /// A handle that is not open.
+    #[error("no such handle")]
+    BadHandle,
+    /// The caller was killed or interrupted while it waited.
+    #[error("interrupted")]
+    Interrupted,
+    /// The inode is no longer what its name shows: the object was replaced or deleted. Look the name up again.
+    #[error("{0}")]
+    Stale(Arc<str>),
+    /// The role may not; the text names the RAM action.
+    #[error("{0}")]
+    Denied(oss::Error),
+    /// The object is archived; it has to be restored first.
+    #[error(
+        "{0}; restore the object (RestoreObject) or let the bucket's archived objects be read directly"
+    )]
+    Archived(oss::Error),
+    /// The role's credentials ran out, and no new ones came within the hold.
+    #[error("{0}")]
+    CredentialsGone(oss::Error),
+    /// OSS refuses the role's credentials, and refreshing them did not help.
+    #[error("{0}")]
+    CredentialsRefused(oss::Error),
+    /// Retries are spent, or the bucket is gone.
+    #[error("{0}")]
+    Unavailable(oss::Error),
+    /// The content is not what OSS announced.
+    #[error("{0}")]
+    Corrupt(Arc<str>),
+}
+
+impl Error {
+    /// True for what happens in daily life and says nothing of the mount's health: it is logged at DEBUG.
+    #[must_use]
+    pub fn is_routine(&self) -> bool {
+        match self {
+            Self::NotFound
+            | Self::NameTooLong
+            | Self::NotADirectory
+            | Self::IsADirectory
+            | Self::ReadOnly
+            | Self::NoAttribute
+            | Self::NotSupported
+            | Self::Interrupted => true,
+            Self::BadHandle
+            | Self::Stale(_)
+            | Self::Denied(_)
+            | Self::Archived(_)
+            | Self::CredentialsGone(_)
+            | Self::CredentialsRefused(_)
+            | Self::Unavailable(_)
+            | Self::Corrupt(_) => false,
+        }
+    }
+}
+
+impl From<oss::Error> for Error {
+    fn from(error: oss::Error) -> Self {
+        match error.kind() {
+            Kind::NotFound => Self::NotFound,
+            Kind::Changed => Self::Stale(Arc::from(error.to_string())),
+            Kind::Denied { .. } => Self::Denied(error),
+            Kind::Archived => Self::Archived(error),
+            Kind::CredentialsGone => Self::CredentialsGone(error),
+            Kind::CredentialsRefused => Self::CredentialsRefused(error),
+            Kind::Cancelled => Self::Interrupted,
+            Kind::NoSuchBucket
+            | Kind::ClockSkewed
+            | Kind::WrongEndpoint { .. }
+            | Kind::PublicEndpointForbidden
+            | Kind::Suspended
+            | Kind::Unsupported
+            | Kind::Throttled
+            | Kind::Unavailable
+            | Kind::Lied
+            | Kind::Invalid => Self::Unavailable(error),
+        }
+    }
+}
+
+impl From<read::Error> for Error {
+    fn from(error: read::Error) -> Self {
+        match error {
+            // A file that is open was there: gone now means that it was deleted.
+            read::Error::Oss(error) if matches!(error.kind(), Kind::NotFound) => {
+                Self::Stale(Arc::from(error.to_string()))
+            }
+            read::Error::Oss(error) => Self::from(error),
+            read::Error::Corrupt { .. } => Self::Corrupt(Arc::from(error.to_string())),
+            read::Error::Abandoned => Self::Interrupted,
+        }
+    }
+}
+
+impl From<tree::Stale> for Error {
+    fn from(error: tree::Stale) -> Self {
+        Self::Stale(Arc::from(error.to_string()))
+    }
+}
+
+impl From<tree::PathError> for Error {
+    fn from(error: tree::PathError) -> Self {
+        match error {
+            tree::PathError::Gone => Self::Stale(Arc::from(error.to_string())),
+            tree::PathError::OtherKind => Self::NotADirectory,
+            tree::PathError::Key(_) => Self::NameTooLong,
+        }
+    }
+}

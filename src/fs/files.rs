@@ -1,0 +1,164 @@
+//! Open, read, release.
+
+use std::collections::hash_map;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::{Error, FileSystem};
+use crate::op::Op;
+use crate::oss::Kind as OssKind;
+use crate::read::{self, Pending, Served};
+use crate::tree::{Ino, Kind, Stale};
+
+/// With `--attr-ttl 0` the kernel has just looked the name up when it opens it: that look is the check, and this is how
+/// long it may have taken.
+const LOOKED_UP_JUST_NOW: Duration = Duration::from_secs(1);
+
+/// An open inode: what its handles share.
+#[derive(Debug)]
+pub(super) struct OpenFile {
+    file: Arc<read::File>,
+    handles: u32,
+}
+
+/// A READ that memory could not answer.
+#[derive(Debug)]
+pub struct PendingRead {
+    ino: Ino,
+    file: Arc<read::File>,
+    pending: Pending,
+}
+
+impl FileSystem {
+    /// Opens a file whose attributes are fresh; `None` if they must be checked first.
+    #[must_use]
+    pub fn open_known(&self, ino: Ino) -> Option<Result<u64, Error>> {
+        let ttl = if self.config.attr_ttl.is_zero() {
+            LOOKED_UP_JUST_NOW
+        } else {
+            self.config.attr_ttl
+        };
+        {
+            let tree = self.tree();
+            let Some(node) = tree.node(ino).filter(|node| !node.is_stale()) else {
+                return Some(Err(Stale.into()));
+            };
+            if matches!(node.kind(), Kind::Directory) {
+                return Some(Err(Error::IsADirectory));
+            }
+            if Instant::now().saturating_duration_since(node.checked()) > ttl {
+                return None;
+            }
+        }
+        Some(self.open_now(ino))
+    }
+
+    /// Opens a file after asking OSS whether it is still what its name shows.
+    ///
+    /// # Errors
+    /// [`Error::Stale`] if it is not: the kernel then looks the name up again by itself; or what OSS says.
+    pub async fn open(&self, op: &Op, ino: Ino) -> Result<u64, Error> {
+        self.check(op, ino).await?;
+        self.open_now(ino)
+    }
+
+    fn open_now(&self, ino: Ino) -> Result<u64, Error> {
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        let version = {
+            let mut tree = self.tree();
+            let version = tree.version(ino)?;
+            tree.open(ino)?;
+            version
+        };
+        let file = match files.entry(ino) {
+            hash_map::Entry::Occupied(mut open) => {
+                open.get_mut().handles += 1;
+                Arc::clone(&open.get().file)
+            }
+            hash_map::Entry::Vacant(vacant) => {
+                let file = self.reader.open(version);
+                vacant.insert(OpenFile {
+                    file: Arc::clone(&file),
+                    handles: 1,
+                });
+                file
+            }
+        };
+        let handle = self.next_handle.fetch_add(1, Ordering::Relaxed);
+        self.handles
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(handle, (ino, file));
+        Ok(handle)
+    }
+
+    /// Answers a READ from memory, or says what [`FileSystem::read`] needs to go on.
+    ///
+    /// # Errors
+    /// [`Error::BadHandle`].
+    pub fn try_read(
+        &self,
+        handle: u64,
+        offset: u64,
+        len: u64,
+    ) -> Result<Result<Served, PendingRead>, Error> {
+        let handles = self.handles.read().unwrap_or_else(PoisonError::into_inner);
+        let (ino, file) = handles.get(&handle).ok_or(Error::BadHandle)?;
+        Ok(self
+            .reader
+            .try_read(file, offset, len)
+            .map_err(|pending| PendingRead {
+                ino: *ino,
+                file: Arc::clone(file),
+                pending,
+            }))
+    }
+
+    /// Answers a READ with bytes from OSS.
+    ///
+    /// # Errors
+    /// [`Error::Stale`] if the object was replaced or deleted since it was opened; [`Error::Corrupt`]; what OSS says.
+    pub async fn read(&self, op: &Op, pending: PendingRead) -> Result<Served, Error> {
+        let PendingRead { ino, file, pending } = pending;
+        match self.reader.read(op, &file, pending).await {
+            Ok(served) => Ok(served),
+            Err(error) => {
+                let is_gone = match &error {
+                    read::Error::Oss(error) => {
+                        self.capabilities.refused(error);
+                        matches!(error.kind(), OssKind::Changed | OssKind::NotFound)
+                    }
+                    read::Error::Corrupt { .. } => true,
+                    read::Error::Abandoned => false,
+                };
+                if is_gone {
+                    self.metrics.read.stale.inc();
+                    self.tree().mark_stale(ino, Instant::now());
+                }
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Closes a handle. With the last one of an inode, what is still being fetched for it is given up.
+    pub fn release(&self, handle: u64) {
+        let closed = self
+            .handles
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&handle);
+        let Some((ino, file)) = closed else { return };
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        if let hash_map::Entry::Occupied(mut open) = files.entry(ino) {
+            open.get_mut().handles -= 1;
+            if open.get().handles == 0 {
+                open.remove();
+            }
+        }
+        self.tree().close(ino);
+        drop(files);
+        // The file goes last and without a lock: aborting its GETs takes a while.
+        drop(file);
+    }
+}

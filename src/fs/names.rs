@@ -1,0 +1,240 @@
+//! Lookup, attributes and forget.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::ask::{Answer, Guess};
+use super::{Attributes, Error, FileSystem};
+use crate::op::Op;
+use crate::tree::{Ino, Kind, Known, NameError, Settled, Tree, valid_name};
+
+/// How often a name is asked for again because its answer was overtaken by the discovery that it was wrong.
+const ASKS_MAX: u32 = 4;
+
+/// The result of a lookup.
+#[derive(Debug)]
+pub enum Found {
+    /// An inode.
+    Entry(Entry),
+    /// There is nothing of this name; the kernel may believe it for so long.
+    Nothing(Duration),
+}
+
+/// An inode on its way to the kernel. The kernel counts each one it is given, and so does the tree; an entry that is
+/// dropped before it is given takes its count back.
+pub struct Entry {
+    fs: Arc<FileSystem>,
+    attributes: Attributes,
+    given: bool,
+}
+
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Entry").field(&self.attributes).finish()
+    }
+}
+
+impl Entry {
+    /// What stat(2) shows of it.
+    #[must_use]
+    pub fn attributes(&self) -> &Attributes {
+        &self.attributes
+    }
+
+    /// The kernel has it: from now on it is the kernel's to forget.
+    pub fn give(mut self) {
+        self.given = true;
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        if !self.given {
+            self.fs.forget(self.attributes.ino, 1);
+        }
+    }
+}
+
+impl FileSystem {
+    /// What the tree knows of `name` in `parent`, if that is fresh.
+    #[must_use]
+    pub fn lookup_known(self: &Arc<Self>, parent: Ino, name: &str) -> Option<Result<Found, Error>> {
+        if let Err(error) = valid_name(name.as_bytes()) {
+            return Some(Err(name_error(error)));
+        }
+        let now = Instant::now();
+        let mut tree = self.tree();
+        let found = match tree.known(parent, name, now) {
+            Known::Fresh(ino) => self.entry(&mut tree, ino, now),
+            Known::Absent { left } => Some(Found::Nothing(left)),
+            Known::Stale => return Some(Err(crate::tree::Stale.into())),
+            Known::Expired(_) | Known::Unknown => None,
+        }?;
+        self.metrics.tree.lookup_hits.inc();
+        Some(Ok(found))
+    }
+
+    /// Asks OSS for `name` in `parent`.
+    ///
+    /// # Errors
+    /// [`Error::NameTooLong`], [`Error::Stale`] if the directory is gone, or what OSS says.
+    pub async fn lookup(
+        self: &Arc<Self>,
+        op: &Op,
+        parent: Ino,
+        name: &str,
+    ) -> Result<Found, Error> {
+        self.metrics.tree.lookup_misses.inc();
+        for _ in 0..ASKS_MAX {
+            let (settled, asked) = self.ask_name(op, parent, name).await?;
+            let mut tree = self.tree();
+            match settled {
+                Settled::Entry(ino) => {
+                    if let Some(found) = self.entry(&mut tree, ino, asked) {
+                        return Ok(found);
+                    }
+                }
+                Settled::Absent => {
+                    let left = self.config.negative_ttl.saturating_sub(asked.elapsed());
+                    return Ok(Found::Nothing(left));
+                }
+                Settled::AskAgain => {}
+                Settled::Stale => return Err(crate::tree::Stale.into()),
+            }
+        }
+        Err(crate::tree::Stale.into())
+    }
+
+    /// Asks OSS what `name` is, and takes the answer into the tree; also says when it was asked.
+    pub(super) async fn ask_name(
+        &self,
+        op: &Op,
+        parent: Ino,
+        name: &str,
+    ) -> Result<(Settled, Instant), Error> {
+        let asked = Instant::now();
+        let (key, directory, guess) = {
+            let tree = self.tree();
+            let prefix = tree.prefix_of(parent)?;
+            let guess = match tree.known(parent, name, asked) {
+                Known::Fresh(ino) | Known::Expired(ino) => guess(&tree, ino),
+                Known::Absent { .. } | Known::Unknown | Known::Stale => Guess::Unknown,
+            };
+            let key = prefix.object(name).map_err(|_| Error::NameTooLong)?;
+            (key, prefix.directory(name).ok(), guess)
+        };
+        let answer = self.ask(op, &key, directory.as_ref(), guess).await?;
+        let mut tree = self.tree();
+        let settled = match answer {
+            Answer::Object(meta) => tree.found_object(parent, name, &meta, asked),
+            Answer::Directory => tree.found_directory(parent, name, asked),
+            Answer::Nothing => tree.found_nothing(parent, name, asked),
+        };
+        self.metrics
+            .tree
+            .inodes
+            .set(i64::try_from(tree.len()).unwrap_or(i64::MAX));
+        Ok((settled, asked))
+    }
+
+    /// An entry for the kernel; `None` if the inode has gone meanwhile.
+    fn entry(self: &Arc<Self>, tree: &mut Tree, ino: Ino, now: Instant) -> Option<Found> {
+        let ttl = tree.fresh_for(ino, now);
+        Some(Found::Entry(self.counted(tree, ino, ttl)?))
+    }
+
+    /// An entry that the tree counts, with a time to live of its own.
+    pub(super) fn counted(
+        self: &Arc<Self>,
+        tree: &mut Tree,
+        ino: Ino,
+        ttl: Duration,
+    ) -> Option<Entry> {
+        let node = tree.remember(ino)?;
+        let attributes = Attributes::of(ino, node, &self.config.ownership, ttl);
+        Some(Entry {
+            fs: Arc::clone(self),
+            attributes,
+            given: false,
+        })
+    }
+
+    /// The kernel takes back `lookups` of the entries it was given.
+    pub fn forget(&self, ino: Ino, lookups: u64) {
+        self.tree().forget(ino, lookups);
+    }
+
+    /// The attributes of an inode, if the tree's are fresh. They are those of the inode's version for ever, so an
+    /// open file keeps its attributes when its name has moved on.
+    #[must_use]
+    pub fn attributes_known(&self, ino: Ino) -> Option<Result<Attributes, Error>> {
+        let now = Instant::now();
+        let tree = self.tree();
+        let Some(node) = tree.node(ino) else {
+            return Some(Err(crate::tree::Stale.into()));
+        };
+        let ttl = tree.fresh_for(ino, now);
+        if node.is_stale() && node.opens() == 0 {
+            return Some(Err(crate::tree::Stale.into()));
+        }
+        if ttl > Duration::ZERO || node.opens() > 0 || ino == Ino::ROOT {
+            return Some(Ok(Attributes::of(ino, node, &self.config.ownership, ttl)));
+        }
+        None
+    }
+
+    /// Asks OSS whether an inode is still what its name shows, and for its attributes.
+    ///
+    /// # Errors
+    /// [`Error::Stale`] if it is not, or what OSS says.
+    pub async fn attributes(&self, op: &Op, ino: Ino) -> Result<Attributes, Error> {
+        self.check(op, ino).await?;
+        let tree = self.tree();
+        let node = tree.node(ino).ok_or(crate::tree::Stale)?;
+        Ok(Attributes::of(
+            ino,
+            node,
+            &self.config.ownership,
+            tree.fresh_for(ino, Instant::now()),
+        ))
+    }
+
+    /// Asks OSS whether an inode is still what its name shows.
+    pub(super) async fn check(&self, op: &Op, ino: Ino) -> Result<(), Error> {
+        for _ in 0..ASKS_MAX {
+            let (parent, name) = {
+                let tree = self.tree();
+                let node = tree
+                    .node(ino)
+                    .filter(|node| !node.is_stale())
+                    .ok_or(crate::tree::Stale)?;
+                (node.parent(), node.name().to_owned())
+            };
+            match self.ask_name(op, parent, &name).await?.0 {
+                Settled::Entry(current) if current == ino => return Ok(()),
+                Settled::AskAgain => {}
+                Settled::Entry(_) | Settled::Absent | Settled::Stale => break,
+            }
+        }
+        Err(crate::tree::Stale.into())
+    }
+}
+
+fn guess(tree: &Tree, ino: Ino) -> Guess {
+    match tree.node(ino).map(crate::tree::Node::kind) {
+        Some(Kind::Directory) => Guess::Directory,
+        Some(Kind::Object(_)) => Guess::Object,
+        None => Guess::Unknown,
+    }
+}
+
+/// A name that no key can show is a name of nothing; one that is too long is said to be.
+fn name_error(error: NameError) -> Error {
+    match error {
+        NameError::TooLong => Error::NameTooLong,
+        NameError::Empty | NameError::Dots | NameError::NotUtf8 | NameError::Forbidden => {
+            Error::NotFound
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! `user.oss.*`: what OSS says of an object beyond what stat(2) can show.
+
+use super::{Error, FileSystem};
+use crate::op::Op;
+use crate::tree::{Ino, Kind, Object, Stale};
+
+/// The version.
+const ETAG: &str = "user.oss.etag";
+/// CRC-64/XZ of the content, decimal.
+const CRC64: &str = "user.oss.crc64";
+/// Standard, IA, Archive, …
+const STORAGE_CLASS: &str = "user.oss.storage-class";
+/// Normal, Multipart, Appendable, Symlink.
+const TYPE: &str = "user.oss.type";
+
+impl FileSystem {
+    /// The value of an extended attribute, if the tree has it.
+    #[must_use]
+    pub fn xattr_known(&self, ino: Ino, name: &str) -> Option<Result<String, Error>> {
+        if !name.starts_with("user.") {
+            return Some(Err(Error::NotSupported));
+        }
+        let tree = self.tree();
+        let Some(node) = tree.node(ino) else {
+            return Some(Err(Stale.into()));
+        };
+        match node.kind() {
+            Kind::Directory => Some(Err(Error::NoAttribute)),
+            Kind::Object(object) => value(object, name),
+        }
+    }
+
+    /// The value of an extended attribute that a listing does not tell: asks OSS for the object.
+    ///
+    /// # Errors
+    /// [`Error::NoAttribute`] if OSS does not tell it either, [`Error::Stale`], or what OSS says.
+    pub async fn xattr(&self, op: &Op, ino: Ino, name: &str) -> Result<String, Error> {
+        self.check(op, ino).await?;
+        self.xattr_known(ino, name)
+            .unwrap_or(Err(Error::NoAttribute))
+    }
+
+    /// The names of an inode's extended attributes, each ended by a zero byte.
+    ///
+    /// # Errors
+    /// [`Error::Stale`].
+    pub fn xattr_names(&self, ino: Ino) -> Result<Vec<u8>, Error> {
+        let tree = self.tree();
+        let node = tree.node(ino).ok_or(Stale)?;
+        Ok(match node.kind() {
+            Kind::Directory => Vec::new(),
+            Kind::Object(_) => [ETAG, CRC64, STORAGE_CLASS, TYPE]
+                .iter()
+                .flat_map(|name| name.bytes().chain([0]))
+                .collect(),
+        })
+    }
+}
+
+/// `None` if only a HEAD can tell.
+fn value(object: &Object, name: &str) -> Option<Result<String, Error>> {
+    Some(Ok(match name {
+        ETAG => object.etag().as_str().to_owned(),
+        CRC64 => object.crc64()?.to_string(),
+        STORAGE_CLASS => object.storage_class().as_str().to_owned(),
+        TYPE => object.object_type().as_str().to_owned(),
+        _ => return Some(Err(Error::NoAttribute)),
+    }))
+}

@@ -1,0 +1,156 @@
+//! From a result of the file system to an answer of the kernel, inline or from a task.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fuser::{Errno, FileAttr, FileType, Generation, INodeNo, ReplyEntry};
+use tokio::runtime::Handle;
+
+use super::errno::errno;
+use super::pending::Pending;
+use crate::fs::{Attributes, Entry, Error, Found};
+use crate::metrics::Metrics;
+use crate::op::Op;
+use crate::tree::Ino;
+
+/// A reply that can be an error.
+pub(super) trait Refuse: Send + 'static {
+    /// Answers with an errno.
+    fn refuse(self, errno: Errno);
+}
+
+macro_rules! refuse {
+    ($($reply:ident),+) => { $(impl Refuse for fuser::$reply {
+        fn refuse(self, errno: Errno) { self.error(errno); }
+    })+ };
+}
+
+refuse!(
+    ReplyAttr,
+    ReplyCreate,
+    ReplyData,
+    ReplyDirectory,
+    ReplyDirectoryPlus,
+    ReplyEmpty,
+    ReplyEntry,
+    ReplyLseek,
+    ReplyOpen,
+    ReplyStatfs,
+    ReplyWrite,
+    ReplyXattr
+);
+
+/// What answering needs.
+#[derive(Debug, Clone)]
+pub(super) struct Answering {
+    pub(super) pending: Arc<Pending>,
+    pub(super) runtime: Handle,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+impl Answering {
+    /// Works on a request in a task that owns the reply. A cancelled request is answered EINTR.
+    pub(super) fn later<R: Refuse, T, F>(
+        &self,
+        op: Op,
+        reply: R,
+        work: impl FnOnce(Arc<Op>) -> F,
+        answer: impl FnOnce(R, T) + Send + 'static,
+    ) where
+        F: Future<Output = Result<T, Error>> + Send + 'static,
+        T: Send + 'static,
+    {
+        let entered = self.pending.enter(op);
+        let metrics = Arc::clone(&self.metrics);
+        let work = work(Arc::clone(entered.op()));
+        self.runtime.spawn(async move {
+            let op = entered.op();
+            let result = tokio::select! {
+                biased;
+                () = op.cancelled() => Err(Error::Interrupted),
+                result = work => result,
+            };
+            match result {
+                Ok(value) => answer(reply, value),
+                Err(error) => refuse(&metrics, op, reply, &error),
+            }
+        });
+    }
+
+    /// Answers a request at once.
+    pub(super) fn now<R: Refuse, T>(
+        &self,
+        op: &Op,
+        reply: R,
+        result: Result<T, Error>,
+        answer: impl FnOnce(R, T),
+    ) {
+        match result {
+            Ok(value) => answer(reply, value),
+            Err(error) => refuse(&self.metrics, op, reply, &error),
+        }
+    }
+}
+
+/// Answers with an error, and says so once: here.
+fn refuse<R: Refuse>(metrics: &Metrics, op: &Op, reply: R, error: &Error) {
+    let (name, ino) = (op.name(), op.ino());
+    if error.is_routine() {
+        tracing::debug!(op = name, ino, "{error}");
+    } else {
+        metrics.fuse.errors.inc();
+        tracing::warn!(op = name, ino, waited_ms = op.age().as_millis(), "{error}");
+    }
+    reply.refuse(errno(error));
+}
+
+/// The kernel's number of an inode.
+pub(super) fn number(ino: Ino) -> INodeNo {
+    INodeNo(ino.get())
+}
+
+/// The attributes in the kernel's words.
+pub(super) fn file_attr(attributes: &Attributes) -> FileAttr {
+    FileAttr {
+        ino: number(attributes.ino),
+        size: attributes.size,
+        blocks: attributes.size.div_ceil(512),
+        atime: attributes.modified,
+        mtime: attributes.modified,
+        ctime: attributes.modified,
+        crtime: attributes.modified,
+        kind: if attributes.directory {
+            FileType::Directory
+        } else {
+            FileType::RegularFile
+        },
+        perm: attributes.mode,
+        nlink: 1,
+        uid: attributes.uid,
+        gid: attributes.gid,
+        rdev: 0,
+        // What stat(2) calls the preferred size of a read: a block of ours.
+        blksize: 1 << 20,
+        flags: 0,
+    }
+}
+
+/// Answers a LOOKUP. "No such name" is an entry too, with inode 0 and its own time to live.
+pub(super) fn entry(reply: ReplyEntry, found: Found) {
+    match found {
+        Found::Entry(entry) => {
+            let attr = file_attr(entry.attributes());
+            let ttl = entry.attributes().ttl;
+            Entry::give(entry);
+            reply.entry(&ttl, &attr, Generation(0));
+        }
+        Found::Nothing(ttl) if ttl > Duration::ZERO => {
+            let none = FileAttr {
+                ino: INodeNo(0),
+                ..file_attr(&Attributes::none())
+            };
+            reply.entry(&ttl, &none, Generation(0));
+        }
+        Found::Nothing(_) => reply.error(Errno::ENOENT),
+    }
+}

@@ -1,0 +1,566 @@
+//! The callbacks of fuser.
+
+use std::ffi::OsStr;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use fuser::{
+    AccessFlags, BsdFileFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags,
+    Generation, INodeNo, InitFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr,
+    ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyOpen,
+    ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+};
+
+use super::answer::{Answering, Refuse, entry, file_attr};
+use super::session::SessionOptions;
+use crate::fs::{Attributes, DirectoryEntry, Error, FileSystem, Room};
+use crate::op::{Caller, Op};
+use crate::tree::Ino;
+
+/// The largest READ and WRITE: `FUSE_MAX_MAX_PAGES` is 256 pages of 4 KiB unless raised by a sysctl.
+const MAX_WRITE: u32 = 1 << 20;
+
+/// What is asked of the kernel, where it offers it.
+const WANTED: [InitFlags; 7] = [
+    // LOOKUP and READDIR of one directory at the same time.
+    InitFlags::FUSE_PARALLEL_DIROPS,
+    // Attributes with names, when the kernel sees that they are used: `ls -l` costs no LOOKUP per file.
+    InitFlags::FUSE_DO_READDIRPLUS,
+    InitFlags::FUSE_READDIRPLUS_AUTO,
+    // Several requests of one direct read in flight.
+    InitFlags::FUSE_ASYNC_DIO,
+    // mmap of a file that is open for direct I/O.
+    InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP,
+    // An inode is one version: its pages are never out of date, whatever its times say.
+    InitFlags::FUSE_EXPLICIT_INVAL_DATA,
+    // open(2) with O_TRUNC is one request, not two.
+    InitFlags::FUSE_ATOMIC_O_TRUNC,
+];
+
+/// The door: what fuser calls.
+#[derive(Debug)]
+pub(super) struct Door {
+    fs: Arc<FileSystem>,
+    answering: Answering,
+    options: SessionOptions,
+}
+
+impl Door {
+    pub(super) fn new(fs: Arc<FileSystem>, answering: Answering, options: SessionOptions) -> Self {
+        Self {
+            fs,
+            answering,
+            options,
+        }
+    }
+
+    fn op(&self, name: &'static str, request: &Request, ino: INodeNo) -> Op {
+        self.answering.metrics.fuse.requests.inc();
+        Op::new(name, ino.0, Caller::Thread(request.pid()))
+    }
+
+    /// The mount is read-only: each request to change something ends here.
+    fn read_only<R: Refuse>(&self, name: &'static str, request: &Request, ino: INodeNo, reply: R) {
+        let op = self.op(name, request, ino);
+        self.answering
+            .now(&op, reply, Err::<(), _>(Error::ReadOnly), |_, ()| {});
+    }
+}
+
+/// The inode that the kernel means. It only names inodes that it was given, so 0 never comes.
+fn ino(number: INodeNo) -> Ino {
+    Ino::new(number.0).unwrap_or(Ino::ROOT)
+}
+
+/// The name as UTF-8. OSS has no other names, so any other is a name of nothing.
+fn utf8(name: &OsStr) -> Result<&str, Error> {
+    name.to_str().ok_or(Error::NotFound)
+}
+
+fn attr(reply: ReplyAttr, attributes: Attributes) {
+    reply.attr(&attributes.ttl, &file_attr(&attributes));
+}
+
+fn opened(reply: ReplyOpen, handle: u64) {
+    // An inode is one version, so what the kernel has of it stays right. Nothing is dirty, so no FLUSH is needed.
+    reply.opened(
+        FileHandle(handle),
+        FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_NOFLUSH,
+    );
+}
+
+fn xattr(reply: ReplyXattr, size: u32, value: &[u8]) {
+    match u32::try_from(value.len()) {
+        Ok(len) if size == 0 => reply.size(len),
+        Ok(len) if len <= size => reply.data(value),
+        _ => reply.error(Errno::ERANGE),
+    }
+}
+
+impl Filesystem for Door {
+    fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> io::Result<()> {
+        for flag in WANTED {
+            // What an older kernel does not offer is done without.
+            let _ = config.add_capabilities(flag);
+        }
+        let _ = config.set_max_write(MAX_WRITE);
+        // The kernel caps it at its own default; more is asked for through sysfs once the mount is up.
+        if let Err(offered) = config.set_max_readahead(MAX_WRITE) {
+            let _ = config.set_max_readahead(offered);
+        }
+        let _ = config.set_max_background(self.options.max_background);
+        Ok(())
+    }
+
+    fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let op = self.op("lookup", request, parent);
+        let name = match utf8(name) {
+            Ok(name) => name,
+            Err(error) => return self.answering.now(&op, reply, Err(error), entry),
+        };
+        if let Some(known) = self.fs.lookup_known(ino(parent), name) {
+            return self.answering.now(&op, reply, known, entry);
+        }
+        let (fs, name) = (Arc::clone(&self.fs), name.to_owned());
+        let work = move |op: Arc<Op>| async move { fs.lookup(&op, ino(parent), &name).await };
+        self.answering.later(op, reply, work, entry);
+    }
+
+    fn forget(&self, _request: &Request, number: INodeNo, lookups: u64) {
+        self.fs.forget(ino(number), lookups);
+    }
+
+    fn getattr(
+        &self,
+        request: &Request,
+        number: INodeNo,
+        _fh: Option<FileHandle>,
+        reply: ReplyAttr,
+    ) {
+        let op = self.op("getattr", request, number);
+        if let Some(known) = self.fs.attributes_known(ino(number)) {
+            return self.answering.now(&op, reply, known, attr);
+        }
+        let fs = Arc::clone(&self.fs);
+        let work = move |op: Arc<Op>| async move { fs.attributes(&op, ino(number)).await };
+        self.answering.later(op, reply, work, attr);
+    }
+
+    fn open(&self, request: &Request, number: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        let op = self.op("open", request, number);
+        if flags.acc_mode() != fuser::OpenAccMode::O_RDONLY {
+            return self
+                .answering
+                .now(&op, reply, Err::<u64, _>(Error::ReadOnly), opened);
+        }
+        if let Some(known) = self.fs.open_known(ino(number)) {
+            return self.answering.now(&op, reply, known, opened);
+        }
+        let fs = Arc::clone(&self.fs);
+        let work = move |op: Arc<Op>| async move { fs.open(&op, ino(number)).await };
+        self.answering.later(op, reply, work, opened);
+    }
+
+    fn read(
+        &self,
+        request: &Request,
+        number: INodeNo,
+        fh: FileHandle,
+        offset: u64,
+        size: u32,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        let op = self.op("read", request, number);
+        match self.fs.try_read(fh.0, offset, u64::from(size)) {
+            Ok(Ok(served)) => served.with(|bytes| reply.data(bytes)),
+            Ok(Err(pending)) => {
+                let fs = Arc::clone(&self.fs);
+                let work = move |op: Arc<Op>| async move { fs.read(&op, pending).await };
+                self.answering.later(op, reply, work, |reply, served| {
+                    served.with(|bytes| reply.data(bytes))
+                });
+            }
+            Err(error) => self
+                .answering
+                .now(&op, reply, Err::<(), _>(error), |_, ()| {}),
+        }
+    }
+
+    fn release(
+        &self,
+        _request: &Request,
+        _ino: INodeNo,
+        fh: FileHandle,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        _flush: bool,
+        reply: ReplyEmpty,
+    ) {
+        self.fs.release(fh.0);
+        reply.ok();
+    }
+
+    fn flush(
+        &self,
+        _request: &Request,
+        _ino: INodeNo,
+        _fh: FileHandle,
+        _owner: LockOwner,
+        reply: ReplyEmpty,
+    ) {
+        // Nothing is ever dirty. A kernel that knows FOPEN_NOFLUSH does not ask.
+        reply.ok();
+    }
+
+    fn opendir(&self, request: &Request, number: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        let op = self.op("opendir", request, number);
+        let result = self.fs.opendir(ino(number));
+        self.answering.now(&op, reply, result, |reply, handle| {
+            reply.opened(FileHandle(handle), FopenFlags::empty());
+        });
+    }
+
+    fn readdir(
+        &self,
+        request: &Request,
+        number: INodeNo,
+        fh: FileHandle,
+        offset: u64,
+        reply: ReplyDirectory,
+    ) {
+        let op = self.op("readdir", request, number);
+        let fs = Arc::clone(&self.fs);
+        let work = move |op: Arc<Op>| async move { fs.readdir(&op, fh.0, offset).await };
+        self.answering.later(op, reply, work, |mut reply, view| {
+            view.fill(
+                |DirectoryEntry {
+                     name,
+                     cookie,
+                     directory,
+                     number,
+                     ..
+                 }| {
+                    room(reply.add(INodeNo(number), cookie, file_type(directory), name))
+                },
+            );
+            reply.ok();
+        });
+    }
+
+    fn readdirplus(
+        &self,
+        request: &Request,
+        number: INodeNo,
+        fh: FileHandle,
+        offset: u64,
+        reply: ReplyDirectoryPlus,
+    ) {
+        let op = self.op("readdirplus", request, number);
+        let fs = Arc::clone(&self.fs);
+        let work = move |op: Arc<Op>| async move { fs.readdirplus(&op, fh.0, offset).await };
+        self.answering.later(op, reply, work, |mut reply, view| {
+            view.fill_plus(|entry| add_plus(&mut reply, entry));
+            reply.ok();
+        });
+    }
+
+    fn releasedir(
+        &self,
+        _request: &Request,
+        _ino: INodeNo,
+        fh: FileHandle,
+        _flags: OpenFlags,
+        reply: ReplyEmpty,
+    ) {
+        self.fs.releasedir(fh.0);
+        reply.ok();
+    }
+
+    fn statfs(&self, _request: &Request, _ino: INodeNo, reply: ReplyStatfs) {
+        // A bucket has no size; programs that look for room find a pebibyte.
+        const BLOCK: u32 = 1 << 20;
+        const BLOCKS: u64 = 1 << 30;
+        reply.statfs(
+            BLOCKS,
+            BLOCKS,
+            BLOCKS,
+            u64::from(u32::MAX),
+            u64::from(u32::MAX),
+            BLOCK,
+            255,
+            BLOCK,
+        );
+    }
+
+    fn getxattr(
+        &self,
+        request: &Request,
+        number: INodeNo,
+        name: &OsStr,
+        size: u32,
+        reply: ReplyXattr,
+    ) {
+        let op = self.op("getxattr", request, number);
+        let name = match utf8(name) {
+            Ok(name) => name,
+            Err(_) => {
+                return self.answering.now(
+                    &op,
+                    reply,
+                    Err::<(), _>(Error::NoAttribute),
+                    |_, ()| {},
+                );
+            }
+        };
+        let answer = move |reply, value: String| xattr(reply, size, value.as_bytes());
+        if let Some(known) = self.fs.xattr_known(ino(number), name) {
+            return self.answering.now(&op, reply, known, answer);
+        }
+        let (fs, name) = (Arc::clone(&self.fs), name.to_owned());
+        let work = move |op: Arc<Op>| async move { fs.xattr(&op, ino(number), &name).await };
+        self.answering.later(op, reply, work, answer);
+    }
+
+    fn listxattr(&self, request: &Request, number: INodeNo, size: u32, reply: ReplyXattr) {
+        let op = self.op("listxattr", request, number);
+        let names = self.fs.xattr_names(ino(number));
+        self.answering
+            .now(&op, reply, names, |reply, names| xattr(reply, size, &names));
+    }
+
+    fn access(&self, request: &Request, number: INodeNo, mask: AccessFlags, reply: ReplyEmpty) {
+        // The kernel checks modes itself (default_permissions) and asks only on mounts without it.
+        if mask.contains(AccessFlags::W_OK) {
+            return self.read_only("access", request, number, reply);
+        }
+        reply.ok();
+    }
+
+    fn fsync(
+        &self,
+        _request: &Request,
+        _ino: INodeNo,
+        _fh: FileHandle,
+        _datasync: bool,
+        reply: ReplyEmpty,
+    ) {
+        reply.ok();
+    }
+
+    fn fsyncdir(
+        &self,
+        _request: &Request,
+        _ino: INodeNo,
+        _fh: FileHandle,
+        _datasync: bool,
+        reply: ReplyEmpty,
+    ) {
+        reply.ok();
+    }
+
+    // From here on: everything that would change something.
+
+    fn setattr(
+        &self,
+        request: &Request,
+        number: INodeNo,
+        _mode: Option<u32>,
+        _uid: Option<u32>,
+        _gid: Option<u32>,
+        _size: Option<u64>,
+        _atime: Option<TimeOrNow>,
+        _mtime: Option<TimeOrNow>,
+        _ctime: Option<SystemTime>,
+        _fh: Option<FileHandle>,
+        _crtime: Option<SystemTime>,
+        _chgtime: Option<SystemTime>,
+        _bkuptime: Option<SystemTime>,
+        _flags: Option<BsdFileFlags>,
+        reply: ReplyAttr,
+    ) {
+        self.read_only("setattr", request, number, reply);
+    }
+
+    fn mknod(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        _name: &OsStr,
+        _mode: u32,
+        _umask: u32,
+        _rdev: u32,
+        reply: ReplyEntry,
+    ) {
+        self.read_only("mknod", request, parent, reply);
+    }
+
+    fn mkdir(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        _name: &OsStr,
+        _mode: u32,
+        _umask: u32,
+        reply: ReplyEntry,
+    ) {
+        self.read_only("mkdir", request, parent, reply);
+    }
+
+    fn unlink(&self, request: &Request, parent: INodeNo, _name: &OsStr, reply: ReplyEmpty) {
+        self.read_only("unlink", request, parent, reply);
+    }
+
+    fn rmdir(&self, request: &Request, parent: INodeNo, _name: &OsStr, reply: ReplyEmpty) {
+        self.read_only("rmdir", request, parent, reply);
+    }
+
+    fn symlink(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        _name: &OsStr,
+        _target: &Path,
+        reply: ReplyEntry,
+    ) {
+        self.read_only("symlink", request, parent, reply);
+    }
+
+    fn rename(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        _name: &OsStr,
+        _newparent: INodeNo,
+        _newname: &OsStr,
+        _flags: RenameFlags,
+        reply: ReplyEmpty,
+    ) {
+        self.read_only("rename", request, parent, reply);
+    }
+
+    fn link(
+        &self,
+        request: &Request,
+        number: INodeNo,
+        _newparent: INodeNo,
+        _newname: &OsStr,
+        reply: ReplyEntry,
+    ) {
+        self.read_only("link", request, number, reply);
+    }
+
+    fn create(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        _name: &OsStr,
+        _mode: u32,
+        _umask: u32,
+        _flags: i32,
+        reply: ReplyCreate,
+    ) {
+        self.read_only("create", request, parent, reply);
+    }
+
+    fn write(
+        &self,
+        request: &Request,
+        number: INodeNo,
+        _fh: FileHandle,
+        _offset: u64,
+        _data: &[u8],
+        _write_flags: WriteFlags,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        reply: ReplyWrite,
+    ) {
+        self.read_only("write", request, number, reply);
+    }
+
+    fn fallocate(
+        &self,
+        request: &Request,
+        number: INodeNo,
+        _fh: FileHandle,
+        _offset: u64,
+        _length: u64,
+        _mode: i32,
+        reply: ReplyEmpty,
+    ) {
+        self.read_only("fallocate", request, number, reply);
+    }
+
+    fn setxattr(
+        &self,
+        request: &Request,
+        number: INodeNo,
+        _name: &OsStr,
+        _value: &[u8],
+        _flags: i32,
+        _position: u32,
+        reply: ReplyEmpty,
+    ) {
+        self.read_only("setxattr", request, number, reply);
+    }
+
+    fn removexattr(&self, request: &Request, number: INodeNo, _name: &OsStr, reply: ReplyEmpty) {
+        self.read_only("removexattr", request, number, reply);
+    }
+}
+
+fn file_type(directory: bool) -> FileType {
+    if directory {
+        FileType::Directory
+    } else {
+        FileType::RegularFile
+    }
+}
+
+/// fuser says true when an entry did not fit.
+fn room(full: bool) -> Room {
+    if full { Room::Full } else { Room::More }
+}
+
+fn add_plus(reply: &mut ReplyDirectoryPlus, entry: DirectoryEntry<'_>) -> Room {
+    let DirectoryEntry {
+        name,
+        cookie,
+        directory,
+        number,
+        entry,
+    } = entry;
+    let Some(entry) = entry else {
+        // `.` and `..`: the kernel takes their names and does not count them.
+        let bare = FileAttr {
+            ino: INodeNo(number),
+            kind: file_type(directory),
+            ..file_attr(&Attributes::none())
+        };
+        return room(reply.add(
+            bare.ino,
+            cookie,
+            name,
+            &Duration::ZERO,
+            &bare,
+            Generation(0),
+        ));
+    };
+    let attributes = *entry.attributes();
+    let attr = file_attr(&attributes);
+    let full = reply.add(
+        attr.ino,
+        cookie,
+        name,
+        &attributes.ttl,
+        &attr,
+        Generation(0),
+    );
+    if !full {
+        entry.give();
+    }
+    room(full)
+}

@@ -1,0 +1,139 @@
+//! The one place that makes and ends a mount: it yields a `/dev/fuse` descriptor and knows nothing of sessions.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use nix::mount::{MntFlags, MsFlags};
+
+/// The type that `/proc/mounts` shows; the part after the dot is the kernel's "subtype".
+const FILE_SYSTEM_TYPE: &str = "fuse.rolefs";
+
+/// How a mount is made.
+#[derive(Debug, Clone)]
+pub struct MountOptions {
+    /// What `/proc/mounts` shows as its source, e.g. `oss://bucket/prefix/`.
+    pub source: String,
+    /// Let other users in. Permissions are then checked by the modes that files show.
+    pub allow_other: bool,
+}
+
+/// A mount that was made, and the descriptor on which the kernel speaks of it.
+#[derive(Debug)]
+pub struct Mounted {
+    /// Where, as an absolute path without links.
+    pub mountpoint: PathBuf,
+    /// For [`Session::new`](super::Session::new).
+    pub fd: OwnedFd,
+}
+
+/// Opens `/dev/fuse` and mounts it. Needs the right to mount (`CAP_SYS_ADMIN`).
+///
+/// # Errors
+/// Of opening `/dev/fuse`, of `mountpoint` (it must be a directory), or of mount(2).
+pub fn mount(mountpoint: &Path, options: &MountOptions) -> io::Result<Mounted> {
+    let mountpoint = mountpoint.canonicalize()?;
+    if !mountpoint.is_dir() {
+        return Err(io::Error::from(io::ErrorKind::NotADirectory));
+    }
+    let device = File::options().read(true).write(true).open("/dev/fuse")?;
+    // fuse(4) and fs/fuse/inode.c fuse_fs_parameters: rootmode is octal; default_permissions lets the kernel check modes.
+    let mut data = format!(
+        "fd={},rootmode=40000,user_id={},group_id={},default_permissions",
+        device.as_fd().as_raw_fd(),
+        nix::unistd::geteuid(),
+        nix::unistd::getegid()
+    );
+    if options.allow_other {
+        data.push_str(",allow_other");
+    }
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_RDONLY;
+    nix::mount::mount(
+        Some(options.source.as_str()),
+        &mountpoint,
+        Some(FILE_SYSTEM_TYPE),
+        flags,
+        Some(data.as_str()),
+    )?;
+    Ok(Mounted {
+        mountpoint,
+        fd: device.into(),
+    })
+}
+
+/// Ends the mount at `mountpoint`. With `lazy` it leaves the tree at once and ends with its last open file.
+///
+/// # Errors
+/// `EBUSY` while files are open and `lazy` is not set, `EINVAL` if nothing is mounted there, `EPERM`.
+pub fn unmount(mountpoint: &Path, lazy: bool) -> io::Result<()> {
+    let flags = if lazy {
+        MntFlags::MNT_DETACH
+    } else {
+        MntFlags::UMOUNT_NOFOLLOW
+    };
+    nix::mount::umount2(mountpoint, flags)?;
+    Ok(())
+}
+
+/// The device number of the topmost mount at exactly `mountpoint` if it is one of ours, from `/proc/self/mountinfo`.
+#[must_use]
+pub fn mounted_at(mountpoint: &Path) -> Option<String> {
+    let table = fs::read("/proc/self/mountinfo").ok()?;
+    find(&String::from_utf8_lossy(&table), mountpoint)
+}
+
+fn find(table: &str, mountpoint: &Path) -> Option<String> {
+    let wanted = escape(mountpoint);
+    table.lines().rev().find_map(|line| {
+        let mut fields = line.split(' ');
+        let device = fields.nth(2)?;
+        let at = fields.nth(1)?;
+        let kind = line.split_once(" - ")?.1.split(' ').next()?;
+        (at == wanted).then(|| (kind == FILE_SYSTEM_TYPE).then(|| device.to_owned()))
+    })?
+}
+
+/// A path as mountinfo writes it: space, tab, newline and backslash in octal (proc(5)).
+fn escape(path: &Path) -> String {
+    let mut text = String::new();
+    for letter in path.to_string_lossy().chars() {
+        match letter {
+            ' ' => text.push_str("\\040"),
+            '\t' => text.push_str("\\011"),
+            '\n' => text.push_str("\\012"),
+            '\\' => text.push_str("\\134"),
+            _ => text.push(letter),
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TABLE: &str = "\
+22 1 254:0 / / rw,relatime - ext4 /dev/vda rw
+30 22 0:45 / /mnt/data ro,nosuid - fuse.rolefs oss://b/ ro
+31 22 0:46 / /mnt/my\\040data ro,nosuid - fuse.rolefs oss://b/ ro
+32 22 0:47 / /mnt/over ro - fuse.rolefs oss://b/ ro
+33 22 0:48 / /mnt/over rw - tmpfs tmpfs rw
+";
+
+    #[test]
+    fn our_mounts_are_found_in_mountinfo() {
+        assert_eq!(find(TABLE, Path::new("/mnt/data")).as_deref(), Some("0:45"));
+        assert_eq!(
+            find(TABLE, Path::new("/mnt/my data")).as_deref(),
+            Some("0:46")
+        );
+        assert_eq!(find(TABLE, Path::new("/mnt")), None);
+        assert_eq!(find(TABLE, Path::new("/")), None);
+        assert_eq!(
+            find(TABLE, Path::new("/mnt/over")),
+            None,
+            "what is on top counts"
+        );
+    }
+}

@@ -1,0 +1,299 @@
+//! GETs that fill blocks.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::{Buf, Bytes};
+use crc_fast::{CrcAlgorithm::Crc64Xz, Digest};
+
+use super::{BLOCK, Error, File, Reader, Shared, block_len};
+use crate::buffer::{Block, BlockWriter, Class, Failure, Lease, Publish, capacity_for};
+use crate::cache::{BlockCache, Origin};
+use crate::metrics::Metrics;
+use crate::object::{Source, Version};
+use crate::op::Op;
+use crate::oss;
+
+/// How often an object that fits into one block is fetched when its checksum does not match.
+const SMALL_ATTEMPTS_MAX: u32 = 3;
+
+/// Adjacent blocks that one GET will fill.
+#[derive(Debug)]
+struct Segment {
+    first: u64,
+    writers: Vec<BlockWriter>,
+}
+
+impl Segment {
+    fn source(&self, version: &Arc<Version>) -> Source {
+        let end = ((self.first + self.writers.len() as u64) * BLOCK).min(version.size());
+        Source {
+            version: Arc::clone(version),
+            range: self.first * BLOCK..end,
+        }
+    }
+
+    fn fail(self, error: &Error) {
+        for writer in self.writers {
+            writer.fail(Failure::new(error.clone()));
+        }
+    }
+}
+
+impl Reader {
+    /// Fetches the missing blocks `run`, which a reader waits for, and in the same request as much of `ahead` as
+    /// adjoins them and one request should hold. What it takes is taken off `ahead`.
+    pub(super) async fn fetch_demand(
+        &self,
+        file: &Arc<File>,
+        run: Range<u64>,
+        ahead: &mut Range<u64>,
+        part: u64,
+    ) {
+        let size = file.version().size();
+        let mut lease = self
+            .budget
+            .lease(Class::Demand, lease_bytes(size, &run))
+            .await;
+        let mut segments = Vec::new();
+        self.claim(file, run.clone(), &mut lease, Origin::Demand, &mut segments);
+        let run_end = (run.end * BLOCK).min(size);
+        if ahead.start == run_end && !ahead.is_empty() {
+            let end = ahead
+                .end
+                .min((run.start * BLOCK).saturating_add(part).max(run_end));
+            let more = run.end..end.div_ceil(BLOCK);
+            if let Some(mut lease) = self
+                .budget
+                .try_lease(Class::ReadAhead, lease_bytes(size, &more))
+            {
+                self.claim(file, more, &mut lease, Origin::Ahead, &mut segments);
+                self.metrics.read.ahead_bytes.inc_by(end - ahead.start);
+                ahead.start = end;
+            }
+        }
+        for segment in segments {
+            self.start(file, segment, Class::Demand);
+        }
+    }
+
+    /// Fetches `ahead` in requests of `part` bytes, as far as there is memory for it.
+    pub(super) fn fetch_ahead(&self, file: &Arc<File>, ahead: Range<u64>, part: u64) {
+        let size = file.version().size();
+        let mut start = ahead.start;
+        while start < ahead.end {
+            let end = (start + part).min(ahead.end);
+            let blocks = start / BLOCK..end.div_ceil(BLOCK);
+            for run in self.cache.missing(file.version(), blocks) {
+                let bytes = lease_bytes(size, &run);
+                let Some(mut lease) = self.budget.try_lease(Class::ReadAhead, bytes) else {
+                    self.metrics.buffer.refusals.inc();
+                    file.retract(&ahead, start);
+                    return;
+                };
+                let mut segments = Vec::new();
+                self.claim(file, run, &mut lease, Origin::Ahead, &mut segments);
+                self.metrics.read.ahead_bytes.inc_by(bytes);
+                for segment in segments {
+                    self.start(file, segment, Class::ReadAhead);
+                }
+            }
+            start = end;
+        }
+    }
+
+    /// Puts empty blocks for `run` into the cache and collects them, adjacent ones together. A block that somebody
+    /// else has put there meanwhile is his to fill.
+    fn claim(
+        &self,
+        file: &File,
+        run: Range<u64>,
+        lease: &mut Lease,
+        origin: Origin,
+        segments: &mut Vec<Segment>,
+    ) {
+        let version = file.version();
+        // What fits into one block is checked before it is served; of a larger object bytes are served as they arrive.
+        let publish = if version.size() <= BLOCK {
+            Publish::WhenWhole
+        } else {
+            Publish::AsItArrives
+        };
+        for index in run {
+            let len = block_len(version.size(), index);
+            let (block, writer) = Block::writer(lease.split(capacity_for(len)), len, publish);
+            if self.cache.insert(version, index, block, origin).is_err() {
+                drop(writer);
+                continue;
+            }
+            match segments.last_mut() {
+                Some(last) if last.first + last.writers.len() as u64 == index => {
+                    last.writers.push(writer)
+                }
+                _ => segments.push(Segment {
+                    first: index,
+                    writers: vec![writer],
+                }),
+            }
+        }
+    }
+
+    fn start(&self, file: &Arc<File>, segment: Segment, class: Class) {
+        let fetch = Fetch {
+            bucket: Arc::clone(&self.bucket),
+            cache: Arc::clone(&self.cache),
+            metrics: Arc::clone(&self.metrics),
+            shared: Arc::clone(file.shared()),
+        };
+        let permits = (class == Class::ReadAhead).then(|| Arc::clone(&self.ahead_gets));
+        file.spawn(&self.runtime, async move {
+            // A closed semaphore would only mean that read-ahead is not held back.
+            let _permit = match permits {
+                Some(permits) => permits.acquire_owned().await.ok(),
+                None => None,
+            };
+            fetch.run(segment).await;
+        });
+    }
+}
+
+/// Memory that the blocks of `run` take.
+fn lease_bytes(size: u64, run: &Range<u64>) -> u64 {
+    run.clone()
+        .map(|index| capacity_for(block_len(size, index)))
+        .sum()
+}
+
+/// One GET on its way, with what it needs of its reader.
+struct Fetch {
+    bucket: Arc<oss::Bucket>,
+    cache: Arc<BlockCache>,
+    metrics: Arc<Metrics>,
+    shared: Arc<Shared>,
+}
+
+impl Fetch {
+    async fn run(self, mut segment: Segment) {
+        let op = Op::background("read-ahead");
+        let source = segment.source(&self.shared.version);
+        let filled = if source.is_whole() && source.len() <= BLOCK {
+            self.fill_small(&op, &source, &mut segment).await
+        } else {
+            self.fill(&op, &source, &mut segment).await
+        };
+        if let Err(error) = filled {
+            if let Error::Corrupt { version, .. } = &error {
+                self.metrics.read.checksum_failures.inc();
+                self.cache.purge(version);
+                tracing::error!("{error}; its cached bytes are dropped");
+            }
+            segment.fail(&error);
+        }
+    }
+
+    /// Fills blocks as bytes arrive; the writers of finished blocks leave the segment.
+    async fn fill(&self, op: &Op, source: &Source, segment: &mut Segment) -> Result<(), Error> {
+        let mut get = self.bucket.get(op, source).await.map_err(oss_error)?;
+        let expected = get.crc64();
+        let mut chunk = Bytes::new();
+        while let Some(writer) = segment.writers.first_mut() {
+            let mut digest = Digest::new(Crc64Xz);
+            while writer.remaining() > 0 {
+                if chunk.is_empty() {
+                    chunk = next(&mut get).await?;
+                }
+                let piece = chunk.split_to(chunk.len().min(writer.remaining()));
+                digest.update(&piece);
+                writer.put(&piece);
+            }
+            let index = segment.first;
+            segment.first += 1;
+            segment.writers.remove(0).finish();
+            self.shared.checked(index, digest.finalize(), expected)?;
+        }
+        Ok(())
+    }
+
+    /// Fills the one block of a small object, and lets it go only if its checksum is right.
+    async fn fill_small(
+        &self,
+        op: &Op,
+        source: &Source,
+        segment: &mut Segment,
+    ) -> Result<(), Error> {
+        let mut attempt = 1;
+        loop {
+            let mut get = self.bucket.get(op, source).await.map_err(oss_error)?;
+            let expected = get.crc64();
+            let writer = segment.writers.first_mut().ok_or(Error::Abandoned)?;
+            writer.rewind();
+            let mut digest = Digest::new(Crc64Xz);
+            while writer.remaining() > 0 {
+                let chunk = next(&mut get).await?;
+                digest.update(&chunk);
+                writer.put(&chunk);
+            }
+            let actual = digest.finalize();
+            match expected {
+                Some(expected) if expected != actual => {
+                    let version = Arc::clone(&source.version);
+                    let error = Error::Corrupt {
+                        version,
+                        actual,
+                        expected,
+                    };
+                    if attempt == SMALL_ATTEMPTS_MAX {
+                        return Err(error);
+                    }
+                    tracing::warn!("{error}; fetching it again");
+                    attempt += 1;
+                }
+                _ => {
+                    segment.writers.remove(0).finish();
+                    return Ok(());
+                }
+            }
+        }
+    }
+}
+
+/// Fills `writers`, which together have room for exactly `range`.
+pub(super) async fn exact(
+    bucket: &oss::Bucket,
+    op: &Op,
+    version: &Arc<Version>,
+    range: Range<u64>,
+    writers: Vec<BlockWriter>,
+) -> Result<(), Error> {
+    let source = Source {
+        version: Arc::clone(version),
+        range,
+    };
+    let mut get = bucket.get(op, &source).await.map_err(oss_error)?;
+    let mut chunk = Bytes::new();
+    for mut writer in writers {
+        while writer.remaining() > 0 {
+            if chunk.is_empty() {
+                chunk = next(&mut get).await?;
+            }
+            let len = chunk.len().min(writer.remaining());
+            writer.put(&chunk[..len]);
+            chunk.advance(len);
+        }
+        writer.finish();
+    }
+    Ok(())
+}
+
+/// The next bytes of a GET that is known not to be at its end.
+async fn next(get: &mut oss::Get<'_>) -> Result<Bytes, Error> {
+    // `Get` yields exactly the bytes of its range or an error, so its end cannot come early.
+    get.chunk()
+        .await
+        .map_err(oss_error)?
+        .ok_or(Error::Abandoned)
+}
+
+fn oss_error(error: oss::Error) -> Error {
+    Error::Oss(error)
+}
