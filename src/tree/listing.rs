@@ -1,0 +1,231 @@
+//! From the pages of a listing to the entries of a directory.
+//!
+//! A listing with delimiter `/` gives keys and common prefixes in one ascending order of bytes, page by page. One rule
+//! needs memory: a directory wins over an object of the same name, and between the key `a` and the prefix `a/` may
+//! lie any number of others (`a!`, `a-b`, `a.txt`), pages of them. So an object waits until the listing has passed `name/`. The ones
+//! that wait are beginnings of each other (`a`, `a-`, `a-b`): a stack of at most 255, nearly always of none or one. Entries come out
+//! in the ascending order of `name/`, each name once, whatever the server sends.
+
+use std::cmp::Ordering;
+
+use super::names::{NameError, valid_name};
+use crate::object::{ObjectMeta, Prefix};
+
+/// One page of a listing, as the bucket sends it: decoded keys, each list in ascending order.
+#[derive(Debug, Clone, Default)]
+pub struct Page {
+    /// Keys and what is said of them.
+    pub objects: Vec<(String, ObjectMeta)>,
+    /// Common prefixes, with their last slash.
+    pub prefixes: Vec<String>,
+}
+
+/// One entry of a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// A valid name ([`valid_name`]).
+    pub name: Box<str>,
+    /// What has that name.
+    pub what: What,
+}
+
+/// What an entry is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum What {
+    /// Keys begin with the name and a slash.
+    Directory,
+    /// The object, as listed.
+    Object(ObjectMeta),
+}
+
+/// Why a key or prefix is not shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    /// A file system can't show the name.
+    Name(NameError),
+    /// An object and a directory have this name; the directory is shown.
+    Shadowed,
+    /// The server broke the order of listings, or repeated itself.
+    OutOfOrder,
+    /// The server sent what is not directly in this directory.
+    Foreign,
+    /// The server's pages did not come forward any more; the listing was ended there.
+    Stuck,
+}
+
+impl Why {
+    /// True if a server that keeps the rules of listings never causes this.
+    #[must_use]
+    pub fn breaks_rules(self) -> bool {
+        match self {
+            Self::Name(_) | Self::Shadowed => false,
+            Self::OutOfOrder | Self::Foreign | Self::Stuck => true,
+        }
+    }
+}
+
+/// How many keys and prefixes of one listing are not shown for one reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hidden {
+    /// The reason.
+    pub why: Why,
+    /// At least 1.
+    pub count: u64,
+    /// The first of them.
+    pub example: Box<str>,
+}
+
+/// Where a listing can be taken up again: everything before has been seen, and these objects still wait.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resume {
+    /// The last key or prefix seen, without the directory's prefix; empty at the beginning.
+    last: Box<str>,
+    waiting: Vec<Entry>,
+}
+
+/// Makes entries of the pages of one listing.
+#[derive(Debug, Clone)]
+pub struct Assembly {
+    prefix: Prefix,
+    at: Resume,
+    hidden: Vec<Hidden>,
+}
+
+impl Assembly {
+    /// Begins the listing of the directory that stands for `prefix`.
+    #[must_use]
+    pub fn new(prefix: Prefix) -> Self {
+        let at = Resume {
+            last: Box::from(""),
+            waiting: Vec::new(),
+        };
+        Self::resume(prefix, at)
+    }
+
+    /// Takes a listing up again; the next page is what follows [`Self::start_after`].
+    #[must_use]
+    pub fn resume(prefix: Prefix, at: Resume) -> Self {
+        Self {
+            prefix,
+            at,
+            hidden: Vec::new(),
+        }
+    }
+
+    /// Where to take this listing up later, between two pages.
+    #[must_use]
+    pub fn position(&self) -> Resume {
+        self.at.clone()
+    }
+
+    /// The key after which the next page begins (`start-after`); `None` at the beginning. Of the common prefix `a/`, servers may
+    /// show it again; that is expected here.
+    #[must_use]
+    pub fn start_after(&self) -> Option<String> {
+        (!self.at.last.is_empty()).then(|| format!("{}{}", self.prefix.as_str(), self.at.last))
+    }
+
+    /// Takes the next page, and appends the entries that are settled by it.
+    pub fn page(&mut self, page: Page, entries: &mut Vec<Entry>) {
+        let mut objects = page.objects.into_iter().peekable();
+        let mut prefixes = page.prefixes.into_iter().peekable();
+        // After `start-after=dir/a/`, the keys below that are grouped into it again.
+        let again = self.start_after();
+        let _ = prefixes.next_if(|prefix| Some(prefix) == again.as_ref());
+        loop {
+            let object_first = match (objects.peek(), prefixes.peek()) {
+                (Some((key, _)), Some(prefix)) => key < prefix,
+                (Some(_), None) => true,
+                (None, Some(_)) => false,
+                (None, None) => return,
+            };
+            if object_first {
+                if let Some((key, meta)) = objects.next() {
+                    self.item(&key, Some(meta), entries);
+                }
+            } else if let Some(prefix) = prefixes.next() {
+                self.item(&prefix, None, entries);
+            }
+        }
+    }
+
+    /// Notes that the server's pages don't come forward.
+    pub(super) fn give_up(&mut self) {
+        let last = self.at.last.clone();
+        self.hide(&last, Why::Stuck);
+    }
+
+    /// Ends the listing: appends the objects that were still waiting.
+    pub fn finish(&mut self, entries: &mut Vec<Entry>) {
+        entries.extend(self.at.waiting.drain(..).rev());
+    }
+
+    /// What is not shown so far, one item for each reason.
+    #[must_use]
+    pub fn hidden(&self) -> &[Hidden] {
+        &self.hidden
+    }
+
+    /// One object (with its meta) or one common prefix.
+    fn item(&mut self, key: &str, object: Option<ObjectMeta>, entries: &mut Vec<Entry>) {
+        let Some(rest) = key.strip_prefix(self.prefix.as_str()) else {
+            return self.hide(key, Why::Foreign);
+        };
+        if rest.is_empty() && object.is_some() {
+            return; // the directory's own marker
+        }
+        let name = match object {
+            Some(_) => Some(rest).filter(|rest| !rest.contains('/')),
+            None => rest.strip_suffix('/').filter(|name| !name.contains('/')),
+        };
+        let Some(name) = name else {
+            return self.hide(key, Why::Foreign);
+        };
+        if rest <= &*self.at.last {
+            return self.hide(key, Why::OutOfOrder);
+        }
+        self.at.last = rest.into();
+        self.release(key, rest, entries);
+        if let Err(error) = valid_name(name.as_bytes()) {
+            return self.hide(key, Why::Name(error));
+        }
+        let name = name.into();
+        match object {
+            Some(meta) => self.at.waiting.push(Entry {
+                name,
+                what: What::Object(meta),
+            }),
+            None => entries.push(Entry {
+                name,
+                what: What::Directory,
+            }),
+        }
+    }
+
+    /// The listing has come to `rest`: settles the objects that waited for what lies before it, or for it.
+    fn release(&mut self, key: &str, rest: &str, entries: &mut Vec<Entry>) {
+        while let Some(entry) = self.at.waiting.last() {
+            let awaited = entry.name.bytes().chain([b'/']);
+            let order = awaited.cmp(rest.bytes());
+            if order == Ordering::Greater {
+                return;
+            }
+            let entry = self.at.waiting.pop();
+            match order {
+                Ordering::Equal => self.hide(key.trim_end_matches('/'), Why::Shadowed),
+                Ordering::Less | Ordering::Greater => entries.extend(entry),
+            }
+        }
+    }
+
+    fn hide(&mut self, key: &str, why: Why) {
+        match self.hidden.iter_mut().find(|hidden| hidden.why == why) {
+            Some(hidden) => hidden.count += 1,
+            None => self.hidden.push(Hidden {
+                why,
+                count: 1,
+                example: key.into(),
+            }),
+        }
+    }
+}
