@@ -124,7 +124,7 @@ impl<'a> Exchange<'a> {
         let asked = Instant::now();
         let credentials = self.bucket.credentials.current().await;
         self.patience.since += asked.elapsed();
-        let credentials = credentials.map_err(Failure::CredentialsGone)?;
+        let credentials = credentials.map_err(|error| Failure::CredentialsGone(Box::new(error)))?;
         let signed = self.bucket.sign(request, self.key.as_ref(), &credentials)?;
         self.used = Some(credentials);
         self.count_attempt();
@@ -213,7 +213,7 @@ impl<'a> Exchange<'a> {
             },
         };
         let document: ErrorDocument = xml::parse(&body).unwrap_or_default();
-        let refusal = refusal::read(status, &headers, document, self.used.as_deref());
+        let refusal = refusal::read(status, &headers, &document, self.used.as_deref());
         Failure::Refused(Box::new(refusal))
     }
 
@@ -309,7 +309,7 @@ impl<'a> Exchange<'a> {
                 let base = self.bucket.retry.backoff_base;
                 self.wait(Failure::Refused(refusal), base).await
             }
-            Err(error) => Err(Failure::NotReplaced(Some(error), refusal)),
+            Err(error) => Err(Failure::NotReplaced(Some(Box::new(error)), refusal)),
         }
     }
 

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod refusals;
+mod rotation;
 mod server;
 mod streams;
 
@@ -12,7 +13,7 @@ use std::time::Duration;
 use server::Server;
 
 use super::{Bucket, Config, Retry};
-use crate::credentials::{Credentials, Provider};
+use crate::credentials::{self, Environment, Provider};
 use crate::metrics::Metrics;
 use crate::object::{ETag, ObjectKey, Source, Version};
 use crate::transport;
@@ -32,17 +33,33 @@ const RETRY: Retry = Retry {
     few_attempts: 4,
 };
 
-fn set(id: &str) -> Credentials {
-    Credentials::new(
-        id,
-        "S3cretOfTheSet".into(),
-        Some("T0kenOfTheSet".into()),
-        None,
+/// Always the same set, without an end.
+fn fixed() -> Arc<Provider> {
+    let environment = Environment {
+        access_key_id: Some("STS.one".to_owned()),
+        access_key_secret: Some("S3cretOfTheSet".into()),
+        security_token: Some("T0kenOfTheSet".into()),
+        ..Environment::default()
+    };
+    provider(credentials::Source::Env, environment)
+}
+
+/// What a service at `endpoint` gives.
+fn served(endpoint: &str) -> Arc<Provider> {
+    provider(
+        credentials::Source::Uri(format!("{endpoint}/role")),
+        Environment::default(),
     )
 }
 
+fn provider(source: credentials::Source, environment: Environment) -> Arc<Provider> {
+    let mut config = credentials::Config::new(source, environment);
+    config.hold = Duration::from_millis(300);
+    Provider::new(config, Arc::default()).unwrap()
+}
+
 fn bucket(server: &Server, retry: Retry) -> Bucket {
-    bucket_with(server, retry, Provider::fixed(set("STS.one")))
+    bucket_with(server, retry, fixed())
 }
 
 fn bucket_with(server: &Server, retry: Retry, credentials: Arc<Provider>) -> Bucket {

@@ -276,7 +276,7 @@ async fn a_bucket_needs_a_name_and_for_v4_a_region() {
             ..Config::new(endpoint.parse().unwrap(), name)
         };
         let transport = crate::transport::Client::new(&crate::transport::Config::default());
-        let credentials = crate::credentials::Provider::fixed(super::set("id"));
+        let credentials = super::fixed();
         let opened = super::Bucket::new(
             config,
             transport.unwrap(),
