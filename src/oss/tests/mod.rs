@@ -33,6 +33,11 @@ const RETRY: Retry = Retry {
     few_attempts: 4,
 };
 
+/// For tests in which no other set comes.
+const SHORT_HOLD: Duration = Duration::from_millis(300);
+/// For tests in which one does, after the provider's pauses.
+const LONG_HOLD: Duration = Duration::from_secs(30);
+
 /// Always the same set, without an end.
 fn fixed() -> Arc<Provider> {
     let environment = Environment {
@@ -41,20 +46,22 @@ fn fixed() -> Arc<Provider> {
         security_token: Some("T0kenOfTheSet".into()),
         ..Environment::default()
     };
-    provider(credentials::Source::Env, environment)
+    provider(credentials::Source::Env, environment, SHORT_HOLD)
 }
 
 /// What a service at `endpoint` gives.
-fn served(endpoint: &str) -> Arc<Provider> {
-    provider(
-        credentials::Source::Uri(format!("{endpoint}/role")),
-        Environment::default(),
-    )
+fn served(endpoint: &str, hold: Duration) -> Arc<Provider> {
+    let source = credentials::Source::Uri(format!("{endpoint}/role"));
+    provider(source, Environment::default(), hold)
 }
 
-fn provider(source: credentials::Source, environment: Environment) -> Arc<Provider> {
+fn provider(
+    source: credentials::Source,
+    environment: Environment,
+    hold: Duration,
+) -> Arc<Provider> {
     let mut config = credentials::Config::new(source, environment);
-    config.hold = Duration::from_millis(300);
+    config.hold = hold;
     Provider::new(config, Arc::default()).unwrap()
 }
 
