@@ -22,7 +22,7 @@ const BUCKET: &str = "demo";
 const ETAG: &str = "\"5B3C1A2E\"";
 const MODIFIED: &str = "Tue, 21 May 2024 10:39:29 GMT";
 
-/// Patient enough to pass on a loaded machine, impatient enough for a test.
+/// Patient enough to pass under load, impatient enough for a test.
 const RETRY: Retry = Retry {
     attempt_timeout: Duration::from_secs(5),
     idle_timeout: Duration::from_secs(5),
