@@ -66,6 +66,9 @@ pub(super) struct Evidence {
     pub(super) detail: String,
 }
 
+/// What an error was caused by.
+pub(super) type Cause = Box<dyn std::error::Error + Send + Sync>;
+
 #[derive(Debug)]
 struct Report {
     operation: Operation,
@@ -75,7 +78,7 @@ struct Report {
     kind: Kind,
     evidence: Evidence,
     attempts: u32,
-    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    source: Option<Cause>,
 }
 
 /// A request that failed for good. Cheap to clone: all who wait for one request are told the same.
@@ -92,7 +95,7 @@ impl Error {
         kind: Kind,
         evidence: Evidence,
         attempts: u32,
-        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+        source: Option<Cause>,
     ) -> Self {
         Self(Arc::new(Report {
             operation,

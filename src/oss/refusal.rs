@@ -34,21 +34,21 @@ pub(super) fn request_id(headers: &HeaderMap) -> Option<String> {
 }
 
 /// What an answer is known by.
-pub(super) fn evidence(status: StatusCode, headers: &HeaderMap) -> Evidence {
-    Evidence {
+pub(super) fn evidence(status: StatusCode, headers: &HeaderMap) -> Box<Evidence> {
+    Box::new(Evidence {
         status: Some(status.as_u16()),
         code: String::new(),
         request_id: request_id(headers),
         ec: text(headers, "x-oss-ec").and_then(word),
         detail: String::new(),
-    }
+    })
 }
 
 /// An answer that is no success; `used` signed its request and must not be echoed.
 pub(super) fn read(
     status: StatusCode,
     headers: &HeaderMap,
-    document: ErrorDocument,
+    document: &ErrorDocument,
     used: Option<&Credentials>,
 ) -> Refusal {
     let mut evidence = evidence(status, headers);
@@ -67,7 +67,7 @@ pub(super) fn read(
             .to_lowercase();
     }
     Refusal {
-        evidence,
+        evidence: *evidence,
         endpoint: word(&document.endpoint).or_else(|| location(headers)),
         date: text(headers, DATE.as_str()).and_then(http_date),
         wait: wait(headers),
@@ -128,7 +128,7 @@ mod tests {
             let read = read(
                 StatusCode::FORBIDDEN,
                 &HeaderMap::new(),
-                document,
+                &document,
                 Some(&set),
             );
             assert!(!format!("{read:?}").contains(echo));
@@ -146,7 +146,7 @@ mod tests {
             ec: "0002-00000007\n".to_owned(),
             endpoint: "oss-cn-beijing.aliyuncs.com".to_owned(),
         };
-        let read = read(StatusCode::BAD_REQUEST, &HeaderMap::new(), document, None);
+        let read = read(StatusCode::BAD_REQUEST, &HeaderMap::new(), &document, None);
         assert_eq!(read.evidence.code, "");
         assert!(read.evidence.detail.starts_with("one  two xxx"));
         assert_eq!(read.evidence.detail.len(), MESSAGE_CHARS_MAX);

@@ -124,7 +124,7 @@ impl<'a> Exchange<'a> {
         let asked = Instant::now();
         let credentials = self.bucket.credentials.current().await;
         self.patience.since += asked.elapsed();
-        let credentials = credentials.map_err(Failure::CredentialsGone)?;
+        let credentials = credentials.map_err(|error| Failure::CredentialsGone(Box::new(error)))?;
         let signed = self.bucket.sign(request, self.key.as_ref(), &credentials)?;
         self.used = Some(credentials);
         self.count_attempt();
@@ -149,7 +149,12 @@ impl<'a> Exchange<'a> {
         let request_id = refusal::request_id(response.headers());
         tracing::debug!(op, %method, key, attempt, status = status.as_u16(), ms, request_id, "request answered");
         match status {
-            StatusCode::OK | StatusCode::PARTIAL_CONTENT => Ok(response),
+            StatusCode::OK | StatusCode::PARTIAL_CONTENT => {
+                if refusal::wait(response.headers()).is_some() {
+                    self.bucket.metrics.oss.throttled.inc(); // served, but slowed down
+                }
+                Ok(response)
+            }
             _ => Err(self.refusal(response).await),
         }
     }
@@ -157,7 +162,12 @@ impl<'a> Exchange<'a> {
     /// The next piece of a body; `None` at its end.
     pub(super) async fn chunk(&self, response: &mut Response) -> Result<Option<Bytes>, Failure> {
         match timeout(self.bucket.retry.idle_timeout, response.chunk()).await {
-            Ok(Ok(chunk)) => Ok(chunk),
+            Ok(Ok(chunk)) => {
+                if response.status().is_success() {
+                    self.op.progressed(); // an error's text is no progress
+                }
+                Ok(chunk)
+            }
             Ok(Err(error)) => Err(Failure::Transport(error)),
             Err(_) => Err(Failure::Stalled("no more of the body")),
         }
@@ -213,7 +223,13 @@ impl<'a> Exchange<'a> {
             },
         };
         let document: ErrorDocument = xml::parse(&body).unwrap_or_default();
-        let refusal = refusal::read(status, &headers, document, self.used.as_deref());
+        let mut refusal = refusal::read(status, &headers, &document, self.used.as_deref());
+        // A redirect names the bucket too, an endpoint does not.
+        refusal.endpoint = refusal.endpoint.map(|host| {
+            let endpoint = host.strip_prefix(&self.bucket.name);
+            let endpoint = endpoint.and_then(|rest| rest.strip_prefix('.'));
+            endpoint.map_or(host.clone(), str::to_owned)
+        });
         Failure::Refused(Box::new(refusal))
     }
 
@@ -221,6 +237,7 @@ impl<'a> Exchange<'a> {
     async fn recover(&mut self, failure: Failure) -> Result<(), Failure> {
         let (kind, retry) = failure.verdict(self.operation);
         let (settings, oss) = (self.bucket.retry, &self.bucket.metrics.oss);
+        tracing::debug!(op = self.op.id(), ?failure, ?retry, "attempt failed");
         if kind == Kind::Lied || matches!(failure, Failure::OtherVersion(_)) {
             oss.lies.inc();
         }
@@ -309,7 +326,7 @@ impl<'a> Exchange<'a> {
                 let base = self.bucket.retry.backoff_base;
                 self.wait(Failure::Refused(refusal), base).await
             }
-            Err(error) => Err(Failure::NotReplaced(Some(error), refusal)),
+            Err(error) => Err(Failure::NotReplaced(Some(Box::new(error)), refusal)),
         }
     }
 

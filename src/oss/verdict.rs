@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use super::error::{Evidence, Kind};
+use super::error::{Cause, Evidence, Kind};
 use crate::{credentials, transport};
 
 /// What is asked of OSS.
@@ -93,15 +93,15 @@ pub(super) enum Failure {
     /// The body ended before its time.
     Short,
     /// The answer contradicts itself or the request; says how.
-    Lie(String, Evidence),
+    Lie(String, Box<Evidence>),
     /// Data of another version came although `If-Match` forbids it.
-    OtherVersion(Evidence),
+    OtherVersion(Box<Evidence>),
     /// OSS answered with an error.
     Refused(Box<Refusal>),
     /// There are no credentials to sign with.
-    CredentialsGone(credentials::Error),
+    CredentialsGone(Box<credentials::Error>),
     /// The credentials were refused and not replaced.
-    NotReplaced(Option<credentials::Error>, Box<Refusal>),
+    NotReplaced(Option<Box<credentials::Error>>, Box<Refusal>),
     /// The request cannot be made.
     Invalid(String),
 }
@@ -131,7 +131,7 @@ impl Failure {
     }
 
     /// What an error shows of this, and its cause.
-    pub(super) fn explain(self) -> (Evidence, Option<Box<dyn std::error::Error + Send + Sync>>) {
+    pub(super) fn explain(self) -> (Evidence, Option<Cause>) {
         let text = |detail: &str| Evidence {
             detail: detail.to_owned(),
             ..Evidence::default()
@@ -140,15 +140,27 @@ impl Failure {
             Self::Transport(error) => (text("no answer"), Some(Box::new(error))),
             Self::Stalled(what) => (text(&format!("{what} within the time-out")), None),
             Self::Short => (text("the body ended early"), None),
-            Self::Lie(detail, evidence) => (Evidence { detail, ..evidence }, None),
+            Self::Lie(detail, evidence) => (
+                Evidence {
+                    detail,
+                    ..*evidence
+                },
+                None,
+            ),
             Self::OtherVersion(evidence) => {
                 let detail = "the answer is of another version".to_owned();
-                (Evidence { detail, ..evidence }, None)
+                (
+                    Evidence {
+                        detail,
+                        ..*evidence
+                    },
+                    None,
+                )
             }
             Self::Refused(refusal) => (refusal.evidence, None),
-            Self::CredentialsGone(error) => (text("no live credentials"), Some(Box::new(error))),
+            Self::CredentialsGone(error) => (text("no live credentials"), Some(error)),
             Self::NotReplaced(error, refusal) => {
-                (refusal.evidence, error.map(|error| error.into()))
+                (refusal.evidence, error.map(|error| error as Cause))
             }
             Self::Invalid(detail) => (text(&detail), None),
         }
@@ -357,9 +369,11 @@ mod tests {
 
     #[test]
     fn a_refusal_names_the_action_that_is_missing() {
-        let action = |operation| match of(operation, 403, "AccessDenied").0 {
-            Kind::Denied { action } => action,
-            other => panic!("{other:?}"),
+        let action = |operation| {
+            let Kind::Denied { action } = of(operation, 403, "AccessDenied").0 else {
+                panic!("not denied");
+            };
+            action
         };
         assert_eq!(action(Operation::Head), "oss:GetObject");
         assert_eq!(action(Operation::List), "oss:ListObjects");

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use sha1::Sha1;
 
 use super::Target;
@@ -46,7 +46,7 @@ const SUB_RESOURCES: [&str; 29] = [
 /// What is signed; `date` is the Date header, or for a signed URL its expiry.
 pub(super) fn string_to_sign(target: &Target<'_>, headers: &HeaderMap, date: &str) -> String {
     let text = |name: &str| {
-        let value = headers.get(name).map(|value| value.as_bytes());
+        let value = headers.get(name).map(HeaderValue::as_bytes);
         String::from_utf8_lossy(value.unwrap_or_default()).into_owned()
     };
     // By name, not by line: `x-oss-copy-source` sorts before `x-oss-copy-source-range`.

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod refusals;
+mod rotation;
 mod server;
 mod streams;
 
@@ -12,7 +13,7 @@ use std::time::Duration;
 use server::Server;
 
 use super::{Bucket, Config, Retry};
-use crate::credentials::{Credentials, Provider};
+use crate::credentials::{self, Environment, Provider};
 use crate::metrics::Metrics;
 use crate::object::{ETag, ObjectKey, Source, Version};
 use crate::transport;
@@ -21,7 +22,7 @@ const BUCKET: &str = "demo";
 const ETAG: &str = "\"5B3C1A2E\"";
 const MODIFIED: &str = "Tue, 21 May 2024 10:39:29 GMT";
 
-/// Patient enough to pass on a loaded machine, impatient enough for a test.
+/// Patient enough to pass under load, impatient enough for a test.
 const RETRY: Retry = Retry {
     attempt_timeout: Duration::from_secs(5),
     idle_timeout: Duration::from_secs(5),
@@ -32,17 +33,40 @@ const RETRY: Retry = Retry {
     few_attempts: 4,
 };
 
-fn set(id: &str) -> Credentials {
-    Credentials::new(
-        id,
-        "S3cretOfTheSet".into(),
-        Some("T0kenOfTheSet".into()),
-        None,
-    )
+/// For tests in which no other set comes.
+const SHORT_HOLD: Duration = Duration::from_millis(300);
+/// For tests in which one does, after the provider's pauses.
+const LONG_HOLD: Duration = Duration::from_secs(30);
+
+/// Always the same set, without an end.
+fn fixed() -> Arc<Provider> {
+    let environment = Environment {
+        access_key_id: Some("STS.one".to_owned()),
+        access_key_secret: Some("S3cretOfTheSet".into()),
+        security_token: Some("T0kenOfTheSet".into()),
+        ..Environment::default()
+    };
+    provider(credentials::Source::Env, environment, SHORT_HOLD)
+}
+
+/// What a service at `endpoint` gives.
+fn served(endpoint: &str, hold: Duration) -> Arc<Provider> {
+    let source = credentials::Source::Uri(format!("{endpoint}/role"));
+    provider(source, Environment::default(), hold)
+}
+
+fn provider(
+    source: credentials::Source,
+    environment: Environment,
+    hold: Duration,
+) -> Arc<Provider> {
+    let mut config = credentials::Config::new(source, environment);
+    config.hold = hold;
+    Provider::new(config, Arc::default()).unwrap()
 }
 
 fn bucket(server: &Server, retry: Retry) -> Bucket {
-    bucket_with(server, retry, Provider::fixed(set("STS.one")))
+    bucket_with(server, retry, fixed())
 }
 
 fn bucket_with(server: &Server, retry: Retry, credentials: Arc<Provider>) -> Bucket {

@@ -124,8 +124,8 @@ async fn a_body_that_stands_still_is_continued() {
     ])
     .await;
     let retry = Retry {
-        idle_timeout: Duration::from_millis(60),
-        attempt_timeout: Duration::from_millis(60),
+        idle_timeout: Duration::from_millis(500),
+        attempt_timeout: Duration::from_millis(500),
         ..RETRY
     };
     let bucket = bucket(&server, retry);
@@ -262,7 +262,7 @@ async fn pieces_count_as_progress_and_silence_ends() {
     let all = content(100);
     let retry = Retry {
         idle_timeout: Duration::from_millis(20),
-        no_progress: Duration::from_millis(400),
+        no_progress: Duration::from_millis(600),
         ..RETRY
     };
     let server = Server::always(Reply::part(&all, 0..100).cut(100).stalling()).await;
@@ -275,7 +275,7 @@ async fn pieces_count_as_progress_and_silence_ends() {
         &Kind::Unavailable,
         "heads alone are no progress"
     );
-    assert!(error.attempts() > 2);
+    assert!(error.attempts() > 1);
     assert!(started.elapsed() < Duration::from_secs(5));
 }
 
