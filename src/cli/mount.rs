@@ -137,7 +137,6 @@ async fn prepare(
     runtime: &tokio::runtime::Handle,
 ) -> Result<Prepared> {
     let transport = transport::Client::new(&transport::Config::default())?;
-    let credentials = Provider::new(config.credentials.clone(), Arc::clone(metrics))?;
     let bucket_config = oss::Config {
         region: config.region.clone(),
         signature: config.signature,
@@ -148,11 +147,12 @@ async fn prepare(
         config,
         bucket_config.clone(),
         transport.clone(),
-        Arc::clone(&credentials),
         Arc::clone(metrics),
     )
     .await?;
     tell_missing(config, &probe);
+    let credentials = Provider::new(config.credentials.clone(), Arc::clone(metrics))?;
+    credentials.first().await?;
     let bucket = Arc::new(Bucket::new(
         bucket_config,
         transport,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Error, Result, anyhow, bail, ensure};
 
 use super::config::Config;
-use crate::credentials::{Provider, Source};
+use crate::credentials::{self, Provider, Source};
 use crate::fs::{Capabilities, Probe};
 use crate::fuse;
 use crate::metrics::Metrics;
@@ -86,9 +86,17 @@ pub(super) async fn remote(
     config: &Config,
     bucket: oss::Config,
     transport: transport::Client,
-    credentials: Arc<Provider>,
     metrics: Arc<Metrics>,
 ) -> Result<Probe> {
+    // A provider of its own, less patient than the mount's.
+    let hold = config.credentials.hold.min(SILENCE_MAX);
+    let credentials = Provider::new(
+        credentials::Config {
+            hold,
+            ..config.credentials.clone()
+        },
+        Arc::clone(&metrics),
+    )?;
     credentials.first().await?;
     let retry = Retry {
         no_progress: SILENCE_MAX,

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 /// Bytes of the longest object key (OSS help "Object naming conventions": 1 to 1023 bytes of UTF-8).
-pub(super) const KEY_BYTES_MAX: usize = 1023;
+pub const KEY_BYTES_MAX: usize = 1023;
 
 /// Why a string is not a key or prefix of OSS.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

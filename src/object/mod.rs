@@ -7,6 +7,6 @@ mod key;
 mod meta;
 mod version;
 
-pub use key::{KeyError, ObjectKey, Prefix};
+pub use key::{KEY_BYTES_MAX, KeyError, ObjectKey, Prefix};
 pub use meta::{ObjectMeta, ObjectType, StorageClass, UnixTime};
 pub use version::{ETag, Source, Version};

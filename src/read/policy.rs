@@ -65,6 +65,8 @@ struct Cursor {
     planned: u64,
     /// Bytes to stay ahead of `next`; 0 as long as only one read was seen.
     window: u64,
+    /// Bytes read since the window grew last.
+    earned: u64,
     /// When it was used last, in reads of this file.
     used: u64,
 }
@@ -158,6 +160,7 @@ impl Pattern {
             next,
             planned: 0,
             window,
+            earned: 0,
             used: self.reads,
         });
     }
@@ -168,15 +171,17 @@ impl Pattern {
         let cursor = &mut self.cursors[at];
         cursor.used = self.reads;
         if range.end > cursor.next {
+            cursor.earned += range.end - cursor.next;
             cursor.next = range.end;
-            // A stream earns its window by what it has read, so a reader of small pieces does not outrun a reader of
-            // large ones: the window doubles each time the stream has come half a window further.
-            cursor.window = match cursor.window {
-                0 => WINDOW_FIRST,
-                window if cursor.planned.saturating_sub(cursor.next) <= window / 2 => window * 2,
-                window => window,
+            // A stream earns its window by what it has read: what was fetched in vain, should it end here, is at most twice
+            // of what it wanted.
+            if cursor.window == 0 {
+                cursor.window = WINDOW_FIRST;
+            } else if cursor.earned >= cursor.window / 2 {
+                cursor.earned = 0;
+                cursor.window *= 2;
             }
-            .min(window_max);
+            cursor.window = cursor.window.min(window_max);
         }
         let needed = round_up(cursor.next).min(size);
         let start = cursor.planned.max(needed);

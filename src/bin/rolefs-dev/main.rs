@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use clap::{Parser, Subcommand};
 use jiff::SignedDuration;
+use rolefs::dev_server::roles::{self, Job, Roles};
 use rolefs::dev_server::{BucketConfig, Config, DevServer, RandomFaults};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -42,9 +43,12 @@ struct ServeArgs {
     /// A bucket to serve, made if it is not there; may be repeated.
     #[arg(long = "bucket", value_name = "NAME")]
     buckets: Vec<String>,
-    /// Region that the buckets are in.
-    #[arg(long, value_name = "REGION", default_value = "cn-hangzhou")]
-    region: String,
+    /// Region that the buckets are in; by default that of --config, or cn-hangzhou.
+    #[arg(long, value_name = "REGION")]
+    region: Option<String>,
+    /// Roles, keys and the job, as TOML. Without it everybody may do everything, and no signature is looked at.
+    #[arg(long, value_name = "PATH")]
+    config: Option<PathBuf>,
     /// Least time from a request to the first byte of its answer, such as 20ms.
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "0s")]
     first_byte: Duration,
@@ -54,7 +58,8 @@ struct ServeArgs {
     /// What goes wrong at random, such as 5xx=0.01,reset=0.01,seed=7. Kinds: 5xx, throttle, delay, reset, lost, cut, stall, lie, flip.
     #[arg(long, value_name = "SPEC")]
     faults: Option<RandomFaults>,
-    /// File that gets the endpoint once the server listens.
+    /// File that gets the endpoint once the server listens, and in a second line the variable that tells a job where its
+    /// credentials are.
     #[arg(long, value_name = "PATH")]
     ready_file: Option<PathBuf>,
 }
@@ -111,14 +116,20 @@ async fn serve(args: ServeArgs) -> Result<(), Box<dyn Error>> {
     // Before the endpoint is known to anybody: whoever reads it may end the server at once.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let server = DevServer::start(Config {
+    let mut config = Config {
         listen: args.listen,
         data: args.data,
         buckets: args.buckets.into_iter().map(BucketConfig::new).collect(),
-        region: args.region,
-        auth: None,
-    })
-    .await?;
+        ..Config::default()
+    };
+    let roles = match &args.config {
+        Some(path) => Some(roles(path, args.region.as_deref(), &mut config).await?),
+        None => None,
+    };
+    if let Some(region) = args.region {
+        config.region = region;
+    }
+    let server = DevServer::start(config).await?;
     server.faults().set_first_byte(args.first_byte);
     server
         .faults()
@@ -128,7 +139,14 @@ async fn serve(args: ServeArgs) -> Result<(), Box<dyn Error>> {
     }
     println!("{}", server.endpoint());
     if let Some(path) = &args.ready_file {
-        announce(path, &server.endpoint())
+        let uri = roles
+            .as_ref()
+            .and_then(|roles| roles.job.as_ref())
+            .map(Job::uri);
+        let uri = uri.map_or_else(String::new, |uri| {
+            format!("ALIBABA_CLOUD_CREDENTIALS_URI={uri}\n")
+        });
+        announce(path, &format!("{}\n{uri}", server.endpoint()))
             .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
     }
     tokio::select! {
@@ -139,10 +157,35 @@ async fn serve(args: ServeArgs) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+/// Starts the roles that a file describes, and takes its buckets and region into `config`.
+async fn roles(
+    path: &Path,
+    region: Option<&str>,
+    config: &mut Config,
+) -> Result<Roles, Box<dyn Error>> {
+    let named = |error: &dyn std::fmt::Display| format!("--config {}: {error}", path.display());
+    let text = fs::read_to_string(path).map_err(|error| named(&error))?;
+    let mut parsed = roles::Config::parse(&text).map_err(|error| named(&error))?;
+    if let Some(region) = region {
+        region.clone_into(&mut parsed.region);
+    }
+    config.region.clone_from(&parsed.region);
+    config
+        .buckets
+        .extend(parsed.buckets.iter().map(|bucket| BucketConfig {
+            name: bucket.name.clone(),
+            versioned: bucket.versioned,
+            hierarchical: bucket.hierarchical,
+        }));
+    let roles = Roles::start(&parsed).await?;
+    config.auth = Some(std::sync::Arc::clone(&roles.authority));
+    Ok(roles)
+}
+
 /// Writes the file under another name first, so that nobody reads half a line.
-fn announce(path: &Path, endpoint: &str) -> std::io::Result<()> {
+fn announce(path: &Path, text: &str) -> std::io::Result<()> {
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".new");
-    fs::write(&temporary, format!("{endpoint}\n"))?;
+    fs::write(&temporary, text)?;
     fs::rename(&temporary, path)
 }

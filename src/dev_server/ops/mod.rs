@@ -13,7 +13,6 @@ mod receive;
 use std::sync::Arc;
 
 use hyper::body::Incoming as Body;
-use jiff::Timestamp;
 
 use super::answer::Answer;
 use super::auth::Authority;
@@ -52,7 +51,7 @@ impl Call<'_> {
 impl Service {
     fn allow(&self, request: &Incoming, action: &str, key: Option<&str>) -> Result<(), OssError> {
         match &self.auth {
-            Some(auth) => auth.check(request, action, key, Timestamp::now()),
+            Some(auth) => auth.check(request, action, key, auth.now()),
             None => Ok(()),
         }
     }
