@@ -10,14 +10,20 @@ use super::request::Incoming;
 pub struct Authority(std::convert::Infallible);
 
 impl Authority {
-    /// True news or a refusal; `action` is a RAM action, `resource_key` the key it is about.
+    /// Whether the request may do `action`, a RAM action, on `resource_key`, a key of its bucket.
     pub(crate) fn check(
         &self,
-        _request: &Incoming,
+        request: &Incoming,
         _action: &str,
         _resource_key: Option<&str>,
         _now: Timestamp,
     ) -> Result<(), OssError> {
+        // What a signature is computed from.
+        let _ = (
+            &request.raw_path,
+            &request.raw_query,
+            request.virtual_hosted,
+        );
         match self.0 {}
     }
 }
