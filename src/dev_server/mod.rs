@@ -9,7 +9,7 @@
 //! which adds faults, latency and the headers of every answer.
 //!
 //! **What it does not have** it refuses with 501 `NotImplemented`: appending, links, versions, ACLs, tags, batch delete,
-//! copies of parts, the calls of hierarchical buckets. A test that passes against it did not pass by being ignored.
+//! the calls of hierarchical buckets. A test that passes against it did not pass by being ignored.
 
 mod answer;
 pub mod auth;
