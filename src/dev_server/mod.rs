@@ -9,7 +9,7 @@
 //! which adds faults, latency and the headers of every answer.
 //!
 //! **What it does not have** it refuses with 501 `NotImplemented`: appending, links, versions, ACLs, tags, batch delete,
-//! copies of parts, the calls of hierarchical buckets. A test that passes against it did not pass by being ignored.
+//! the calls of hierarchical buckets. A test that passes against it did not pass by being ignored.
 
 mod answer;
 pub mod auth;
@@ -30,6 +30,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::server::conn::http1;
@@ -37,6 +38,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
+use tokio_util::sync::CancellationToken;
 
 use auth::Authority;
 use ops::Service;
@@ -47,6 +49,9 @@ use wire::{Connection, Control};
 pub use faults::{Fault, FaultKind, FaultPlan, RandomFaults, SpecError, THROTTLE_CODES};
 pub use operation::Operation;
 pub use stats::Stats;
+
+/// How long nothing is accepted after a connection could not be.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// A bucket that exists from the start. Buckets are neither made nor removed later.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -142,8 +147,9 @@ impl From<error::OssError> for Error {
 pub struct DevServer {
     address: SocketAddr,
     server: Arc<Server>,
-    /// Owns the connections: aborting it ends them.
+    /// Owns the connections: they end with it.
     accepting: JoinHandle<()>,
+    stop: CancellationToken,
 }
 
 impl DevServer {
@@ -171,11 +177,13 @@ impl DevServer {
             region: config.region,
             auth: config.auth,
         }));
-        let accepting = tokio::spawn(accept(listener, Arc::clone(&server)));
+        let stop = CancellationToken::new();
+        let accepting = tokio::spawn(accept(listener, Arc::clone(&server), stop.clone()));
         Ok(Self {
             address,
             server,
             accepting,
+            stop,
         })
     }
 
@@ -259,8 +267,8 @@ impl DevServer {
 
     /// Stops the server and waits until its last connection is gone.
     pub async fn shutdown(mut self) {
-        self.accepting.abort();
-        // Cancelled is what was asked for.
+        self.stop.cancel();
+        // It fails only if a connection's panic was passed on, which the log has told.
         let _ = (&mut self.accepting).await;
     }
 }
@@ -297,8 +305,8 @@ fn is_name(name: &str) -> bool {
         && !name.ends_with('-')
 }
 
-/// Takes connections until it is aborted; its set of tasks goes with it.
-async fn accept(listener: TcpListener, server: Arc<Server>) {
+/// Takes connections until it is stopped or aborted; its set of tasks goes with it.
+async fn accept(listener: TcpListener, server: Arc<Server>, stop: CancellationToken) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -309,12 +317,11 @@ async fn accept(listener: TcpListener, server: Arc<Server>) {
                 // Out of descriptors, most likely: there will be some when a connection has ended.
                 Err(error) => {
                     tracing::warn!(%error, "dev server: cannot accept");
-                    if connections.join_next().await.is_none() {
-                        tokio::task::yield_now().await;
-                    }
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             },
             Some(_) = connections.join_next() => {}
+            () = stop.cancelled() => return connections.shutdown().await,
         }
     }
 }

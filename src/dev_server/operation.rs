@@ -17,6 +17,7 @@ pub enum Operation {
     DeleteObject,
     InitiateMultipartUpload,
     UploadPart,
+    UploadPartCopy,
     CompleteMultipartUpload,
     AbortMultipartUpload,
     ListParts,
@@ -180,9 +181,7 @@ impl Operation {
             Method::GET if request.has("uploadId") => Ok(Self::ListParts),
             Method::GET => Ok(Self::GetObject),
             Method::HEAD => Ok(Self::HeadObject),
-            Method::PUT if request.has("uploadId") && copies => {
-                Err(OssError::not_implemented("x-oss-copy-source"))
-            }
+            Method::PUT if request.has("uploadId") && copies => Ok(Self::UploadPartCopy),
             Method::PUT if request.has("uploadId") => Ok(Self::UploadPart),
             Method::PUT if copies => Ok(Self::CopyObject),
             Method::PUT => Ok(Self::PutObject),
@@ -208,7 +207,7 @@ impl Operation {
             ],
             Self::GetObjectMeta => &["objectMeta"],
             Self::InitiateMultipartUpload => &["uploads", "sequential"],
-            Self::UploadPart => &["uploadId", "partNumber"],
+            Self::UploadPart | Self::UploadPartCopy => &["uploadId", "partNumber"],
             Self::CompleteMultipartUpload | Self::AbortMultipartUpload | Self::ListParts => {
                 &["uploadId"]
             }
@@ -232,6 +231,7 @@ impl Operation {
             | Self::CopyObject
             | Self::InitiateMultipartUpload
             | Self::UploadPart
+            | Self::UploadPartCopy
             | Self::CompleteMultipartUpload => "oss:PutObject",
             Self::DeleteObject => "oss:DeleteObject",
             Self::AbortMultipartUpload => "oss:AbortMultipartUpload",

@@ -1,5 +1,6 @@
 //! The head of a request as it came, and what it addresses.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use http::{HeaderMap, Method, header};
@@ -110,7 +111,7 @@ fn bucket_of_host(host: &str) -> Option<&str> {
 fn decode(raw: &str) -> Result<String, OssError> {
     percent_decode_str(raw)
         .decode_utf8()
-        .map(|text| text.into_owned())
+        .map(Cow::into_owned)
         .map_err(|_| invalid_name("The specified object is not valid UTF-8."))
 }
 
@@ -135,7 +136,7 @@ fn pairs(raw: &str) -> Result<Vec<(String, String)>, OssError> {
     let piece = |raw: &str| {
         percent_decode_str(&raw.replace('+', " "))
             .decode_utf8()
-            .map(|text| text.into_owned())
+            .map(Cow::into_owned)
             .map_err(|_| {
                 OssError::new(
                     400,

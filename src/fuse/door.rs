@@ -39,6 +39,15 @@ const WANTED: [InitFlags; 7] = [
     InitFlags::FUSE_ATOMIC_O_TRUNC,
 ];
 
+/// Callbacks that answer EROFS, by their arguments after the request and the inode.
+macro_rules! refuse {
+    ($($name:ident($($argument:ty),*) $reply:ty;)+) => { $(
+        fn $name(&self, request: &Request, number: INodeNo, $(_: $argument,)* reply: $reply) {
+            self.read_only(stringify!($name), request, number, reply);
+        }
+    )+ };
+}
+
 /// The door: what fuser calls.
 #[derive(Debug)]
 pub(super) struct Door {
@@ -362,153 +371,25 @@ impl Filesystem for Door {
         reply.ok();
     }
 
-    // From here on: everything that would change something.
-
-    fn setattr(
-        &self,
-        request: &Request,
-        number: INodeNo,
-        _mode: Option<u32>,
-        _uid: Option<u32>,
-        _gid: Option<u32>,
-        _size: Option<u64>,
-        _atime: Option<TimeOrNow>,
-        _mtime: Option<TimeOrNow>,
-        _ctime: Option<SystemTime>,
-        _fh: Option<FileHandle>,
-        _crtime: Option<SystemTime>,
-        _chgtime: Option<SystemTime>,
-        _bkuptime: Option<SystemTime>,
-        _flags: Option<BsdFileFlags>,
-        reply: ReplyAttr,
-    ) {
-        self.read_only("setattr", request, number, reply);
-    }
-
-    fn mknod(
-        &self,
-        request: &Request,
-        parent: INodeNo,
-        _name: &OsStr,
-        _mode: u32,
-        _umask: u32,
-        _rdev: u32,
-        reply: ReplyEntry,
-    ) {
-        self.read_only("mknod", request, parent, reply);
-    }
-
-    fn mkdir(
-        &self,
-        request: &Request,
-        parent: INodeNo,
-        _name: &OsStr,
-        _mode: u32,
-        _umask: u32,
-        reply: ReplyEntry,
-    ) {
-        self.read_only("mkdir", request, parent, reply);
-    }
-
-    fn unlink(&self, request: &Request, parent: INodeNo, _name: &OsStr, reply: ReplyEmpty) {
-        self.read_only("unlink", request, parent, reply);
-    }
-
-    fn rmdir(&self, request: &Request, parent: INodeNo, _name: &OsStr, reply: ReplyEmpty) {
-        self.read_only("rmdir", request, parent, reply);
-    }
-
-    fn symlink(
-        &self,
-        request: &Request,
-        parent: INodeNo,
-        _name: &OsStr,
-        _target: &Path,
-        reply: ReplyEntry,
-    ) {
-        self.read_only("symlink", request, parent, reply);
-    }
-
-    fn rename(
-        &self,
-        request: &Request,
-        parent: INodeNo,
-        _name: &OsStr,
-        _newparent: INodeNo,
-        _newname: &OsStr,
-        _flags: RenameFlags,
-        reply: ReplyEmpty,
-    ) {
-        self.read_only("rename", request, parent, reply);
-    }
-
-    fn link(
-        &self,
-        request: &Request,
-        number: INodeNo,
-        _newparent: INodeNo,
-        _newname: &OsStr,
-        reply: ReplyEntry,
-    ) {
-        self.read_only("link", request, number, reply);
-    }
-
-    fn create(
-        &self,
-        request: &Request,
-        parent: INodeNo,
-        _name: &OsStr,
-        _mode: u32,
-        _umask: u32,
-        _flags: i32,
-        reply: ReplyCreate,
-    ) {
-        self.read_only("create", request, parent, reply);
-    }
-
-    fn write(
-        &self,
-        request: &Request,
-        number: INodeNo,
-        _fh: FileHandle,
-        _offset: u64,
-        _data: &[u8],
-        _write_flags: WriteFlags,
-        _flags: OpenFlags,
-        _lock_owner: Option<LockOwner>,
-        reply: ReplyWrite,
-    ) {
-        self.read_only("write", request, number, reply);
-    }
-
-    fn fallocate(
-        &self,
-        request: &Request,
-        number: INodeNo,
-        _fh: FileHandle,
-        _offset: u64,
-        _length: u64,
-        _mode: i32,
-        reply: ReplyEmpty,
-    ) {
-        self.read_only("fallocate", request, number, reply);
-    }
-
-    fn setxattr(
-        &self,
-        request: &Request,
-        number: INodeNo,
-        _name: &OsStr,
-        _value: &[u8],
-        _flags: i32,
-        _position: u32,
-        reply: ReplyEmpty,
-    ) {
-        self.read_only("setxattr", request, number, reply);
-    }
-
-    fn removexattr(&self, request: &Request, number: INodeNo, _name: &OsStr, reply: ReplyEmpty) {
-        self.read_only("removexattr", request, number, reply);
+    // Everything that would change something.
+    refuse! {
+        setattr(
+            Option<u32>, Option<u32>, Option<u32>, Option<u64>, Option<TimeOrNow>, Option<TimeOrNow>,
+            Option<SystemTime>, Option<FileHandle>, Option<SystemTime>, Option<SystemTime>, Option<SystemTime>,
+            Option<BsdFileFlags>
+        ) ReplyAttr;
+        mknod(&OsStr, u32, u32, u32) ReplyEntry;
+        mkdir(&OsStr, u32, u32) ReplyEntry;
+        unlink(&OsStr) ReplyEmpty;
+        rmdir(&OsStr) ReplyEmpty;
+        symlink(&OsStr, &Path) ReplyEntry;
+        rename(&OsStr, INodeNo, &OsStr, RenameFlags) ReplyEmpty;
+        link(INodeNo, &OsStr) ReplyEntry;
+        create(&OsStr, u32, u32, i32) ReplyCreate;
+        write(FileHandle, u64, &[u8], WriteFlags, OpenFlags, Option<LockOwner>) ReplyWrite;
+        fallocate(FileHandle, u64, u64, i32) ReplyEmpty;
+        setxattr(&OsStr, &[u8], i32, u32) ReplyEmpty;
+        removexattr(&OsStr) ReplyEmpty;
     }
 }
 

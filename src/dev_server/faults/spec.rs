@@ -20,7 +20,7 @@ pub enum FaultKind {
     AnswerLost,
     /// `cut`: the body ends early.
     Cut,
-    /// `stall`: the answer or the body stops until the connection ends.
+    /// `stall`: the answer or the body stops until [`FaultPlan::release`](super::FaultPlan::release) or the end of the connection.
     Stall,
     /// `lie`: wrong status, `Content-Range`, ETag or CRC.
     Lie,

@@ -83,6 +83,7 @@ impl Service {
             Operation::CopyObject => copy::copy(call),
             Operation::InitiateMultipartUpload => multipart::initiate(call),
             Operation::UploadPart => multipart::upload_part(call, body).await,
+            Operation::UploadPartCopy => copy::copy_part(call).await,
             Operation::CompleteMultipartUpload => multipart::complete(call, body).await,
             Operation::AbortMultipartUpload => multipart::abort(call),
             Operation::ListParts => multipart::list_parts(call),

@@ -42,18 +42,7 @@ pub(super) fn initiate(call: Call<'_>) -> Result<Answer, OssError> {
 /// UploadPart.
 pub(super) async fn upload_part(call: Call<'_>, body: &mut Body) -> Result<Answer, OssError> {
     let id = upload_id(call);
-    let given = call.request.param("partNumber").unwrap_or_default();
-    let number = given
-        .parse::<u16>()
-        .ok()
-        .filter(|number| (1..=PART_NUMBER_MAX).contains(number))
-        .ok_or_else(|| {
-            OssError::invalid_argument(
-                "partNumber",
-                given,
-                "Part number must be an integer between 1 and 10000, inclusive.",
-            )
-        })?;
+    let number = part_number(call)?;
     if call
         .request
         .headers
@@ -199,7 +188,22 @@ pub(super) fn list_parts(call: Call<'_>) -> Result<Answer, OssError> {
     Ok(answer::xml(xml.finish()))
 }
 
+pub(super) fn part_number(call: Call<'_>) -> Result<u16, OssError> {
+    let given = call.request.param("partNumber").unwrap_or_default();
+    given
+        .parse()
+        .ok()
+        .filter(|number| (1..=PART_NUMBER_MAX).contains(number))
+        .ok_or_else(|| {
+            OssError::invalid_argument(
+                "partNumber",
+                given,
+                "Part number must be an integer between 1 and 10000, inclusive.",
+            )
+        })
+}
+
 /// The operation was chosen by this parameter, so it is there; an empty one is no upload's id.
-fn upload_id<'a>(call: Call<'a>) -> &'a str {
+pub(super) fn upload_id<'a>(call: Call<'a>) -> &'a str {
     call.request.param("uploadId").unwrap_or_default()
 }

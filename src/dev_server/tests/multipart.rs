@@ -79,6 +79,36 @@ async fn all_parts_can_be_completed_without_a_list() {
 }
 
 #[tokio::test]
+async fn parts_can_be_copied_from_other_objects() {
+    let bench = Bench::start().await;
+    let source: Vec<u8> = (0..300_000_u32).map(|at| at.to_le_bytes()[0]).collect();
+    bench.server.put("bucket", "s", source.clone()).unwrap();
+    let id = initiate(&bench, "/k").await;
+    let copy = |number: u16, range: &'static str| {
+        let target = format!("/k?partNumber={number}&uploadId={id}");
+        let bench = &bench;
+        async move {
+            let headers = [
+                ("x-oss-copy-source", "/bucket/s"),
+                ("x-oss-copy-source-range", range),
+            ];
+            bench.ask(Method::PUT, &target, &headers).await
+        }
+    };
+    let got = copy(1, "bytes=1000-199999").await;
+    assert_eq!(got.status, 200);
+    assert_eq!(got.header("content-range"), "bytes 1000-199999/300000");
+    assert!(got.text().contains("<CopyPartResult>"));
+    assert_eq!(copy(3, "bytes=299999-300000").await.status, 416);
+    part(&bench, "/k", &id, 2, b"tail".to_vec()).await;
+    let all = [("x-oss-complete-all", "yes")];
+    let target = format!("/k?uploadId={id}");
+    assert_eq!(bench.ask(Method::POST, &target, &all).await.status, 200);
+    let object = bench.server.get("bucket", "k").unwrap();
+    assert!(object == [&source[1000..200_000], b"tail"].concat());
+}
+
+#[tokio::test]
 async fn an_aborted_upload_is_gone() {
     let bench = Bench::start().await;
     let id = initiate(&bench, "/k").await;

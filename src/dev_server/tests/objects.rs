@@ -260,6 +260,26 @@ async fn listings_page_through_everything_in_both_versions() {
 }
 
 #[tokio::test]
+async fn a_page_costs_what_is_on_it() {
+    const KEYS: usize = 100_000;
+    let bench = Bench::start().await;
+    for number in 0..KEYS {
+        let key = format!("d{}/{number:06}", number % 2);
+        bench.server.put("bucket", &key, "").unwrap();
+    }
+    // 2 prefixes for 100,000 keys, and one by one past all of them: a page that looked at every key would make this
+    // test take minutes.
+    for _ in 0..1000 {
+        let got = bench.get("?list-type=2&delimiter=/", &[]).await;
+        assert_eq!(got.element("KeyCount"), "2");
+    }
+    let got = bench
+        .get("?list-type=2&start-after=d1/099998&max-keys=1000", &[])
+        .await;
+    assert_eq!(got.elements("Key"), ["d1/099999"]);
+}
+
+#[tokio::test]
 async fn a_copy_keeps_or_replaces_what_was_said() {
     let bench = Bench::start().await;
     let headers = [("x-oss-meta-a", "1")];
