@@ -1,6 +1,7 @@
 //! One open directory: entries with the cookies that `readdir` counts by.
 
 use std::collections::VecDeque;
+use std::time::Instant;
 
 use super::listing::{Assembly, Entry, Hidden, Page, Resume};
 use crate::object::Prefix;
@@ -134,8 +135,8 @@ impl DirectoryStream {
         self.assembly.start_after()
     }
 
-    /// Takes the next page of the listing. Returns the entries that it has settled, for the tree; there may be none.
-    pub fn page(&mut self, page: Page, more: More) -> &[Entry] {
+    /// Takes the next page of the listing, asked for at `asked`. Returns the entries that it has settled, for the tree; there may be none.
+    pub fn page(&mut self, page: Page, more: More, asked: Instant) -> &[Entry] {
         if self.ended {
             return &[];
         }
@@ -145,7 +146,7 @@ impl DirectoryStream {
             at: self.assembly.position(),
         };
         let mut entries = Vec::with_capacity(page.objects.len() + page.prefixes.len());
-        self.assembly.page(page, &mut entries);
+        self.assembly.page(page, asked, &mut entries);
         let is_stuck = more == More::Follows && self.assembly.start_after() == before;
         self.stuck = if is_stuck { self.stuck + 1 } else { 0 };
         if self.stuck >= STUCK_PAGES_MAX {

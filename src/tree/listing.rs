@@ -7,6 +7,7 @@
 //! in the ascending order of `name/`, each name once, whatever the server sends.
 
 use std::cmp::Ordering;
+use std::time::Instant;
 
 use super::names::{NameError, valid_name};
 use crate::object::{ObjectMeta, Prefix};
@@ -27,6 +28,8 @@ pub struct Entry {
     pub name: Box<str>,
     /// What has that name.
     pub what: What,
+    /// When the page was asked for that showed it: an object may have waited for later pages.
+    pub asked: Instant,
 }
 
 /// What an entry is.
@@ -78,8 +81,8 @@ pub struct Hidden {
 /// Where a listing can be taken up again: everything before has been seen, and these objects still wait.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resume {
-    /// The last key or prefix seen, without the directory's prefix; empty at the beginning.
-    last: Box<str>,
+    /// The last key or prefix seen, without the directory's prefix: empty for its marker, `None` at the beginning.
+    last: Option<Box<str>>,
     waiting: Vec<Entry>,
 }
 
@@ -96,7 +99,7 @@ impl Assembly {
     #[must_use]
     pub fn new(prefix: Prefix) -> Self {
         let at = Resume {
-            last: Box::from(""),
+            last: None,
             waiting: Vec::new(),
         };
         Self::resume(prefix, at)
@@ -122,11 +125,12 @@ impl Assembly {
     /// show it again; that is expected here.
     #[must_use]
     pub fn start_after(&self) -> Option<String> {
-        (!self.at.last.is_empty()).then(|| format!("{}{}", self.prefix.as_str(), self.at.last))
+        let last = self.at.last.as_ref()?;
+        Some(format!("{}{last}", self.prefix.as_str()))
     }
 
-    /// Takes the next page, and appends the entries that are settled by it.
-    pub fn page(&mut self, page: Page, entries: &mut Vec<Entry>) {
+    /// Takes the next page, asked for at `asked`, and appends the entries that are settled by it.
+    pub fn page(&mut self, page: Page, asked: Instant, entries: &mut Vec<Entry>) {
         let mut objects = page.objects.into_iter().peekable();
         let mut prefixes = page.prefixes.into_iter().peekable();
         // After `start-after=dir/a/`, the keys below that are grouped into it again.
@@ -141,17 +145,17 @@ impl Assembly {
             };
             if object_first {
                 if let Some((key, meta)) = objects.next() {
-                    self.item(&key, Some(meta), entries);
+                    self.item(&key, Some(meta), asked, entries);
                 }
             } else if let Some(prefix) = prefixes.next() {
-                self.item(&prefix, None, entries);
+                self.item(&prefix, None, asked, entries);
             }
         }
     }
 
     /// Notes that the server's pages don't come forward.
     pub(super) fn give_up(&mut self) {
-        let last = self.at.last.clone();
+        let last = self.start_after().unwrap_or_default();
         self.hide(&last, Why::Stuck);
     }
 
@@ -167,12 +171,19 @@ impl Assembly {
     }
 
     /// One object (with its meta) or one common prefix.
-    fn item(&mut self, key: &str, object: Option<ObjectMeta>, entries: &mut Vec<Entry>) {
+    fn item(
+        &mut self,
+        key: &str,
+        object: Option<ObjectMeta>,
+        asked: Instant,
+        entries: &mut Vec<Entry>,
+    ) {
         let Some(rest) = key.strip_prefix(self.prefix.as_str()) else {
             return self.hide(key, Why::Foreign);
         };
         if rest.is_empty() && object.is_some() {
-            return; // the directory's own marker
+            self.at.last.get_or_insert_default(); // the directory's own marker
+            return;
         }
         let name = match object {
             Some(_) => Some(rest).filter(|rest| !rest.contains('/')),
@@ -181,23 +192,21 @@ impl Assembly {
         let Some(name) = name else {
             return self.hide(key, Why::Foreign);
         };
-        if rest <= &*self.at.last {
+        if self.at.last.as_ref().is_some_and(|last| rest <= &**last) {
             return self.hide(key, Why::OutOfOrder);
         }
-        self.at.last = rest.into();
+        self.at.last = Some(rest.into());
         self.release(key, rest, entries);
         if let Err(error) = valid_name(name.as_bytes()) {
             return self.hide(key, Why::Name(error));
         }
         let name = name.into();
-        match object {
-            Some(meta) => self.at.waiting.push(Entry {
-                name,
-                what: What::Object(meta),
-            }),
+        match object.map(What::Object) {
+            Some(what) => self.at.waiting.push(Entry { name, what, asked }),
             None => entries.push(Entry {
                 name,
                 what: What::Directory,
+                asked,
             }),
         }
     }

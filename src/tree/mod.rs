@@ -19,12 +19,13 @@
 //!
 //! **What the kernel holds is kept, the rest is bounded.** An inode lives while the kernel counts lookups of it, while it is
 //! open, or while something below it lives. All other names are kept as cached knowledge up to a bound; the longest
-//! unconfirmed go first. A name costs about 190 bytes beside its own text (the full key is built when it is needed: a
+//! unconfirmed go first (by second chance, so about). A name costs about 190 bytes beside its own text (the full key is built when it is needed: a
 //! [`Version`](crate::object::Version) held per name would double that).
 //!
 //! [`Assembly`] makes settled entries of the pages of a listing, and [`DirectoryStream`] gives them the cookies of one open
 //! directory. `.` and `..` are not entries here; who answers the kernel adds them.
 
+mod answers;
 mod cookies;
 mod listing;
 mod names;
@@ -34,8 +35,9 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+pub use answers::{ListingStart, Settled};
 pub use cookies::{DirectoryStream, More, Position, Relist};
 pub use listing::{Assembly, Entry, Hidden, Page, Resume, What, Why};
 pub use names::{NAME_BYTES_MAX, NameError, valid_name};
 pub use node::{Ino, Kind, Node, Object};
-pub use table::{Known, ListingStart, NEGATIVE_TTL_MAX, PathError, Settled, Stale, Tree, Ttl};
+pub use table::{Known, NEGATIVE_TTL_MAX, PathError, Stale, Tree, Ttl};

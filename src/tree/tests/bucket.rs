@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
+use super::counts::check_counts;
 use super::object;
 use crate::object::Prefix;
-use crate::tree::node::What;
 use crate::tree::{
-    DirectoryStream, Entry, Ino, Kind, Known, ListingStart, More, Page, Position, Settled, Tree,
-    Ttl,
+    DirectoryStream, Entry, Ino, Kind, Known, ListingStart, More, Node, Page, Position, Settled,
+    Tree, Ttl,
 };
 
 const NAMES: [&str; 3] = ["a", "b", "a-"];
@@ -134,16 +134,26 @@ impl World {
         }
     }
 
-    fn was(&self, path: &str, within: Duration, what: impl Fn(Truth) -> bool) -> bool {
+    /// True if `path` was `what` within that time. Object and directory of one name are looked at by two requests, or by two
+    /// pages: each half must have been true, at a moment of its own.
+    fn was(&self, path: &str, within: Duration, what: Truth) -> bool {
         let from = self.now.checked_sub(within).unwrap();
         let first = self
             .history
             .partition_point(|(since, _)| *since <= from)
             .max(1)
             - 1;
-        self.history[first..]
-            .iter()
-            .any(|(_, keys)| what(truth(keys, path)))
+        let mut states = self.history[first..].iter().map(|(_, keys)| keys);
+        let is_directory = |keys: &Keys| truth(keys, path) == Truth::Directory;
+        let version = match what {
+            Truth::Directory => return states.any(is_directory),
+            Truth::Object(version) => Some(version),
+            Truth::Nothing => None,
+        };
+        states
+            .clone()
+            .any(|keys| keys.get(path).copied() == version)
+            && states.any(|keys| !is_directory(keys))
     }
 
     /// The path of a directory; `None` if the inode is no living directory.
@@ -233,7 +243,7 @@ impl World {
                 let ino = self.pick(index);
                 self.tree.mark_stale(ino, self.now);
                 let node = self.tree.node(ino);
-                assert!(ino == Ino::ROOT || node.is_none_or(|node| node.is_stale()));
+                assert!(ino == Ino::ROOT || node.is_none_or(Node::is_stale));
             }
             Step::Remember(_) | Step::Forget(..) | Step::Open(_) | Step::Close(_) => self.pin(step),
         }
@@ -316,10 +326,10 @@ impl World {
         let listing = &mut self.listings[index];
         let after = listing.stream.start_after();
         let (page, more) = page(&self.keys, &listing.prefix, after.as_deref());
-        let entries: Vec<Entry> = listing.stream.page(page, more).to_vec();
+        let entries: Vec<Entry> = listing.stream.page(page, more, self.now).to_vec();
         let directory = listing.directory;
         for entry in &entries {
-            if let Settled::Entry(ino) = self.tree.found_entry(directory, entry, self.now) {
+            if let Settled::Entry(ino) = self.tree.found_entry(directory, entry) {
                 self.meet(ino, directory, &entry.name);
             }
         }
@@ -401,7 +411,7 @@ impl World {
             Known::Fresh(ino) => {
                 let shown = self.shown(ino);
                 assert!(
-                    self.was(path, self.ttl, |was| was == shown),
+                    self.was(path, self.ttl, shown),
                     "{path} was never {shown:?}"
                 );
                 let node = self.tree.node(ino).unwrap();
@@ -413,10 +423,7 @@ impl World {
                 assert!(!left.is_zero() && left <= self.negative);
                 // Not only now: as long as it may be believed.
                 let within = self.negative - left;
-                assert!(
-                    self.was(path, within, |was| was == Truth::Nothing),
-                    "{path} was there"
-                );
+                assert!(self.was(path, within, Truth::Nothing), "{path} was there");
             }
             Known::Unknown => {}
             Known::Stale => assert!(self.tree.node(parent).unwrap().is_stale()),
@@ -455,33 +462,6 @@ fn page(keys: &Keys, prefix: &str, after: Option<&str>) -> (Page, More) {
         }
     }
     (page, more)
-}
-
-/// Counts the tree anew.
-fn check_counts(tree: &Tree) {
-    let mut children: HashMap<Ino, u32> = HashMap::new();
-    for (ino, node) in &tree.nodes {
-        if *ino != Ino::ROOT {
-            *children.entry(node.parent).or_default() += 1;
-        }
-    }
-    let mut idle = 0;
-    let mut named = 0;
-    for (ino, node) in &tree.nodes {
-        assert_eq!(node.children, children.get(ino).copied().unwrap_or(0));
-        let held = *ino == Ino::ROOT || node.lookups > 0 || node.opens > 0 || node.children > 0;
-        assert_eq!(node.idle, !held);
-        assert!(held || !node.stale, "a stale node that nothing holds");
-        assert!(tree.nodes.contains_key(&node.parent));
-        idle += usize::from(!held);
-        named += usize::from(!node.stale && *ino != Ino::ROOT);
-        let queued = tree.queue.iter().filter(|queued| *queued == ino).count();
-        assert_eq!(queued, usize::from(node.queued));
-        assert!(held || node.queued);
-        assert!(!matches!(node.what, What::Nothing | What::Unknown) || node.idle);
-    }
-    assert_eq!((tree.idle, tree.index.len()), (idle, named));
-    assert!(idle <= tree.idle_max);
 }
 
 fn run(steps: &[Step], ttl_ms: u64, idle_max: usize) {

@@ -1,6 +1,8 @@
 //! Listings and directory streams against a naive LIST and the directory that all keys make.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
+use std::time::Instant;
 
 use proptest::prelude::*;
 
@@ -10,9 +12,16 @@ use crate::tree::{
     Assembly, DirectoryStream, Entry, More, NameError, Page, Position, What, Why, valid_name,
 };
 
+/// The same moment, always: the age of entries doesn't matter here.
+fn now() -> Instant {
+    static NOW: LazyLock<Instant> = LazyLock::new(Instant::now);
+    *NOW
+}
+
 type Keys = BTreeMap<String, u64>;
 
-/// ListObjectsV2 with delimiter `/`, by the book: at most `max` keys and common prefixes after `start_after`.
+/// ListObjectsV2 with delimiter `/`, by the book: at most `max` keys and common prefixes after `start_after`. Whether a
+/// common prefix comes after itself, the book doesn't say: here it does if `max` is even.
 fn list(keys: &Keys, prefix: &str, start_after: Option<&str>, max: usize) -> (Page, More) {
     let mut page = Page::default();
     let mut count = 0;
@@ -20,7 +29,11 @@ fn list(keys: &Keys, prefix: &str, start_after: Option<&str>, max: usize) -> (Pa
         let Some(rest) = key.strip_prefix(prefix) else {
             continue;
         };
-        if start_after.is_some_and(|after| key.as_str() <= after) {
+        let is_seen = |after: &str| {
+            let below = after.ends_with('/') && max % 2 == 1 && key.starts_with(after);
+            key.as_str() <= after || (below && after != prefix)
+        };
+        if start_after.is_some_and(is_seen) {
             continue;
         }
         let common = rest
@@ -62,6 +75,7 @@ fn directory(keys: &Keys, prefix: &str) -> Vec<Entry> {
     let entry = |(name, what): (String, What)| Entry {
         name: name.trim_end_matches('/').into(),
         what,
+        asked: now(),
     };
     entries.into_iter().map(entry).collect()
 }
@@ -102,7 +116,7 @@ fn read(
             }
             Position::NeedMore => {
                 let (page, more) = list(keys, prefix, stream.start_after().as_deref(), max);
-                stream.page(page, more);
+                stream.page(page, more, now());
             }
             Position::Relist(place) => stream.relist(place),
             Position::End => return seen,
@@ -121,7 +135,7 @@ proptest! {
         let mut entries = Vec::new();
         for max in sizes.iter().cycle() {
             let (page, more) = list(&keys, prefix.as_str(), assembly.start_after().as_deref(), *max);
-            assembly.page(page, &mut entries);
+            assembly.page(page, now(), &mut entries);
             if more == More::Ends {
                 break;
             }
@@ -138,7 +152,7 @@ proptest! {
         let (page, _) = list(&keys, prefix.as_str(), None, usize::MAX);
         let marker = keys.contains_key(prefix.as_str());
         let listed = page.objects.len() + page.prefixes.len() - usize::from(marker);
-        assembly.page(page, &mut entries);
+        assembly.page(page, now(), &mut entries);
         assembly.finish(&mut entries);
         let hidden: u64 = assembly.hidden().iter().map(|hidden| hidden.count).sum();
         prop_assert_eq!(entries.len() as u64 + hidden, listed as u64);
@@ -167,10 +181,10 @@ proptest! {
             sent += objects.len() + prefixes.len();
             fed += 1;
             let objects = objects.into_iter().map(|key| (key, object(1))).collect();
-            let entries = stream.page(Page { objects, prefixes }, More::Follows);
+            let entries = stream.page(Page { objects, prefixes }, More::Follows, now());
             names.extend(entries.iter().map(|entry| entry.name.clone()));
         }
-        let entries = stream.page(Page::default(), More::Ends);
+        let entries = stream.page(Page::default(), More::Ends, now());
         names.extend(entries.iter().map(|entry| entry.name.clone()));
         for name in &names {
             prop_assert!(valid_name(name.as_bytes()).is_ok(), "{:?}", name);
@@ -241,7 +255,7 @@ fn shown(keys: &[&str]) -> (Vec<String>, Vec<(Why, String)>) {
     let keys: Keys = keys.iter().map(|key| ((*key).to_owned(), 1)).collect();
     let (page, more) = list(&keys, "", None, 1000);
     let mut stream = DirectoryStream::new(Prefix::root(), 4);
-    let entries = stream.page(page, more);
+    let entries = stream.page(page, more, now());
     let names = entries.iter().map(|entry| entry.name.to_string()).collect();
     let hidden = stream.hidden().iter();
     let hidden = hidden
@@ -276,7 +290,7 @@ fn an_empty_name_is_hidden_where_it_is_listed() {
     let keys: Keys = [("a/".to_owned(), 1), ("a//b".to_owned(), 1)].into();
     let mut stream = DirectoryStream::new(Prefix::new("a/").unwrap(), 4);
     let (page, more) = list(&keys, "a/", None, 1000);
-    assert_eq!(stream.page(page, more), &[]);
+    assert_eq!(stream.page(page, more, now()), &[]);
     assert_eq!(stream.hidden()[0].why, Why::Name(NameError::Empty));
     assert!(stream.is_sound());
 }
@@ -290,7 +304,7 @@ fn a_server_that_repeats_itself_ends() {
             objects: vec![("a".to_owned(), object(1))],
             prefixes: vec!["b/".to_owned()],
         };
-        stream.page(page, More::Follows);
+        stream.page(page, More::Follows, now());
         pages += 1;
         assert!(pages < 100);
     }

@@ -123,11 +123,9 @@ fn a_link_in_a_listing_is_only_a_name() {
     let link = Entry {
         name: "link".into(),
         what: What::Object(meta),
+        asked: now + SECOND,
     };
-    assert_eq!(
-        tree.found_entry(Ino::ROOT, &link, now + SECOND),
-        Settled::AskAgain
-    );
+    assert_eq!(tree.found_entry(Ino::ROOT, &link), Settled::AskAgain);
     tree.complete_listing(&listing);
     assert_eq!(
         tree.known(Ino::ROOT, "link", now + SECOND),

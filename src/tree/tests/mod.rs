@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod bucket;
+mod counts;
 mod directories;
 mod examples;
 
