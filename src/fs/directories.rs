@@ -222,10 +222,10 @@ impl FileSystem {
             objects: page.objects,
             prefixes: page.prefixes,
         };
-        for chunk in directory.stream.page(page, more).chunks(CHUNK) {
+        for chunk in directory.stream.page(page, more, asked).chunks(CHUNK) {
             let mut tree = self.tree();
             for entry in chunk {
-                tree.found_entry(directory.ino, entry, asked);
+                tree.found_entry(directory.ino, entry);
             }
         }
         if more == More::Ends {

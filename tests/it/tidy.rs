@@ -51,7 +51,8 @@ const FLOORS: &[(&str, &[&str])] = &[
             "op",
         ],
     ),
-    ("dev_server", &["object"]),
+    // Its tests speak to it by our own client.
+    ("dev_server", &["object", "transport"]),
 ];
 
 /// The only rooms and binaries that may name fuser.
