@@ -66,10 +66,10 @@ default = true
 [role.AliyunPAIDLCDefaultRole]
 default_bucket_only = true
 
+# A key without a role may do everything.
 [key.admin]
 id = "LTAIuploader"
 secret = "$secret"
-policies = ["AliyunOSSFullAccess"]
 
 [job]
 role = "AliyunPAIDLCDefaultRole"

@@ -67,7 +67,7 @@ def dev_config(job="", roles="", buckets=(BUCKET,), admin=True):
     parts.append(roles or "[role.AliyunPAIDLCDefaultRole]\ndefault_bucket_only = true\n")
     if admin:
         parts.append(
-            f'[key.admin]\nid = "{ADMIN_ID}"\nsecret = "{ADMIN_SECRET}"\npolicies = ["AliyunOSSFullAccess"]\n'
+            f'[key.admin]\nid = "{ADMIN_ID}"\nsecret = "{ADMIN_SECRET}"\n'
         )
     if job:
         parts.append(f"[job]\n{job}")
