@@ -7,18 +7,23 @@ import os
 import pathlib
 import sys
 
-import alibabacloud_oss_v2 as oss_v2
-import oss2
-import pytest
-
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
 
 import rig  # noqa: E402
 
-OTHER_BUCKET = "somebody-elses"
 DEV_BIN = os.environ.get("ROLEFS_DEV_BIN", str(ROOT / "target/debug/rolefs-dev"))
 ROLEFS_BIN = os.environ.get("ROLEFS_BIN", str(ROOT / "target/debug/rolefs"))
+
+# Credentials and proxies of this machine must not decide a check; the SDKs read them when they are imported.
+for name in set(os.environ) - set(rig.clean_environment()):
+    del os.environ[name]
+
+import alibabacloud_oss_v2 as oss_v2  # noqa: E402
+import oss2  # noqa: E402
+import pytest  # noqa: E402
+
+OTHER_BUCKET = "somebody-elses"
 
 # Names that a file system and an object store both allow, and that encodings like to break.
 ODD_NAMES = [
@@ -37,15 +42,6 @@ ODD_NAMES = [
     "trailing dot.",
     "~tilde*(paren)!",
 ]
-
-
-@pytest.fixture(scope="session", autouse=True)
-def no_inherited_credentials():
-    """Credentials and proxies of the machine must not decide a check."""
-    kept = rig.clean_environment()
-    for name in set(os.environ) - set(kept):
-        if not name.startswith("ROLEFS_"):
-            del os.environ[name]
 
 
 @pytest.fixture(scope="session")

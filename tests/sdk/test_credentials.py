@@ -3,10 +3,11 @@
 import datetime
 import json
 import pathlib
+import subprocess
+import sys
 import time
 
 import oss2
-import oss2.credentials
 import pytest
 from alibabacloud_credentials.client import Client as CredentialsClient
 from alibabacloud_credentials.models import Config as CredentialsConfig
@@ -73,26 +74,42 @@ def test_the_credentials_tool_of_the_uri_type(server):
     assert bucket.get_object("by-uri-type").read() == b"x"
 
 
+# A job's script: it asks the default chain and knows nothing of where credentials come from.
+JOB = """
+import sys
+import oss2
+from alibabacloud_credentials.client import Client
+
+class Chain(oss2.credentials.CredentialsProvider):
+    client = Client()
+    def get_credentials(self):
+        now = self.client.get_credential()
+        return oss2.credentials.Credentials(now.access_key_id, now.access_key_secret, now.security_token)
+
+signature, endpoint, name, region = sys.argv[1:]
+auth = {"v1": oss2.ProviderAuth, "v4": oss2.ProviderAuthV4}[signature](Chain())
+bucket = oss2.Bucket(auth, endpoint, name, region=region)
+bucket.put_object("by-default-chain-" + signature, b"x")
+print([entry.key for entry in oss2.ObjectIterator(bucket, prefix="by-default-chain-" + signature)])
+"""
+
+
 @pytest.mark.parametrize("signature", ["v1", "v4"])
-def test_the_default_chain_as_a_job_uses_it(server, monkeypatch, signature):
-    # The chain asks the machine's metadata service before it asks the URI; a check must not depend on it.
-    monkeypatch.setenv("ALIBABA_CLOUD_ECS_METADATA_DISABLED", "true")
-    monkeypatch.setenv("ALIBABA_CLOUD_CLI_PROFILE_DISABLED", "true")
-    monkeypatch.setenv("ALIBABA_CLOUD_CREDENTIALS_URI", server.credentials_uri)
-    chain = CredentialsClient()
-
-    class Provider(oss2.credentials.CredentialsProvider):
-        def get_credentials(self):
-            now = chain.get_credential()
-            return oss2.credentials.Credentials(
-                now.access_key_id, now.access_key_secret, now.security_token
-            )
-
-    auth = {"v1": oss2.ProviderAuth, "v4": oss2.ProviderAuthV4}[signature](Provider())
-    bucket = oss2.Bucket(auth, server.endpoint, rig.BUCKET, region=rig.REGION)
-    bucket.put_object(f"by-default-chain-{signature}", b"x")
-    keys = [entry.key for entry in oss2.ObjectIterator(bucket, prefix="by-default-chain-")]
-    assert f"by-default-chain-{signature}" in keys
+def test_the_default_chain_as_a_job_uses_it(server, tmp_path, signature):
+    # In a process of its own, since the package reads its variables when it is imported. The chain asks a profile in
+    # the home directory and the machine's metadata service before it asks the URI: a check must depend on neither.
+    environment = {
+        **rig.clean_environment(),
+        "ALIBABA_CLOUD_CREDENTIALS_URI": server.credentials_uri,
+        "ALIBABA_CLOUD_ECS_METADATA_DISABLED": "true",
+        "HOME": str(tmp_path),
+    }
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", JOB, signature, server.endpoint, rig.BUCKET, rig.REGION],
+        env=environment, capture_output=True, text=True, check=False, timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == f"['by-default-chain-{signature}']"
 
 
 def test_the_answer_of_the_service_has_the_documented_form(server):
