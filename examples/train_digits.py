@@ -87,6 +87,7 @@ def main():
     reader = Reader(options.directory)
     order = numpy.random.default_rng(1)
     started, epoch, model = time.monotonic(), 0, None
+    said = started
     while epoch < options.epochs or time.monotonic() - started < options.seconds:
         # The directory is listed again as well: a job may be given more data while it runs.
         names = sorted(entry.name for entry in os.scandir(reader.images) if entry.is_file())
@@ -101,7 +102,8 @@ def main():
         pixels, labels = reader.load(test)
         accuracy = float((model.scores(pixels).argmax(axis=1) == labels).mean())
         epoch += 1
-        if epoch == 1 or epoch % 10 == 0:
+        if epoch == 1 or time.monotonic() - said > 2:
+            said = time.monotonic()
             print(f"epoch {epoch:3}: loss {numpy.mean(losses):.3f}, accuracy {accuracy:.3f}", flush=True)
     seconds = time.monotonic() - started
     report = {"accuracy": round(accuracy, 4), "epochs": epoch, "seconds": round(seconds, 1)}
