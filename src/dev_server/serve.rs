@@ -49,8 +49,8 @@ impl Server {
         let (head, mut body) = request.into_parts();
         let id = self.next_request.fetch_add(1, Ordering::Relaxed);
         let id = format!("{id:024X}");
-        let parsed =
-            Incoming::parse(&head).and_then(|request| Ok((Operation::of(&request)?, request)));
+        let parsed = Incoming::parse(&head)
+            .and_then(|request| Ok((self.service.operation(&request)?, request)));
         let (fault, result) = match parsed {
             Ok((operation, request)) => {
                 self.counters.count(operation);
