@@ -24,7 +24,7 @@ use crate::fuse::{self, MountOptions, Mounted, Session, SessionOptions};
 use crate::metrics::Metrics;
 use crate::oss::{self, Bucket};
 use crate::read::{self, Reader};
-use crate::transport;
+use crate::transport::{self, Roots};
 
 /// The kernel's own read-ahead, in KiB: one of our blocks. Its default of 128 halves the speed of buffered reads.
 const READ_AHEAD_KIB: &str = "1024";
@@ -136,7 +136,15 @@ async fn prepare(
     metrics: &Arc<Metrics>,
     runtime: &tokio::runtime::Handle,
 ) -> Result<Prepared> {
-    let transport = transport::Client::new(&transport::Config::default())?;
+    let roots = if config.endpoint.is_https() {
+        Roots::System
+    } else {
+        Roots::None
+    };
+    let transport = transport::Client::new(&transport::Config {
+        roots,
+        ..transport::Config::default()
+    })?;
     let bucket_config = oss::Config {
         region: config.region.clone(),
         signature: config.signature,

@@ -136,6 +136,7 @@ impl Reader {
                 }),
             }
         }
+        self.cache.trim();
     }
 
     fn start(&self, file: &Arc<File>, segment: Segment, class: Class) {
