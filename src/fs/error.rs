@@ -75,9 +75,10 @@ impl Error {
             | Self::ReadOnly
             | Self::NoAttribute
             | Self::NotSupported
-            | Self::Interrupted => true,
+            | Self::Interrupted
+            // The kernel looks the name up again by itself; a reader who loses his file is logged in `files`.
+            | Self::Stale(_) => true,
             Self::BadHandle
-            | Self::Stale(_)
             | Self::Denied(_)
             | Self::Archived(_)
             | Self::CredentialsGone(_)

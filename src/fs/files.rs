@@ -140,6 +140,7 @@ impl FileSystem {
                     read::Error::Abandoned => false,
                 };
                 if is_gone {
+                    tracing::warn!(ino = ino.get(), version = ?file.version(), "an open file is not what it was: {error}");
                     self.metrics.read.stale.inc();
                     self.tree().mark_stale(ino, Instant::now());
                 }

@@ -178,7 +178,7 @@ mod tests {
             .collect();
         let whole = crc_fast::checksum(Crc64Xz, &content);
         let crcs: Vec<u64> = content
-            .chunks(BLOCK as usize)
+            .chunks(crate::buffer::BLOCK_BYTES)
             .map(|block| crc_fast::checksum(Crc64Xz, block))
             .collect();
         let mut checks = Checks::new(content.len() as u64);

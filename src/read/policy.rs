@@ -7,7 +7,8 @@
 //! The rules, in the order they are tried:
 //! 1. A file of at most one block is fetched whole: one request serves every later read.
 //! 2. A read that goes on where a cursor stands (a little before or after it counts too: the kernel's own read-ahead
-//!    arrives out of order) is sequential. Each such read doubles the cursor's window until the bound.
+//!    arrives out of order) is sequential. Its window doubles each time it
+//!    has read a quarter of it, until the bound.
 //! 3. A read at the start of the file opens a cursor with a small window: most files are read from their start.
 //! 4. Any other read is random: exactly what was asked is fetched. It leaves a cursor without a window, and the second
 //!    read that follows on proves locality. A block that was hit [`TOUCHES_FOR_WHOLE_BLOCK`] times is fetched whole.
@@ -175,11 +176,11 @@ impl Pattern {
         if range.end > cursor.next {
             cursor.earned += range.end - cursor.next;
             cursor.next = range.end;
-            // A stream earns its window by what it has read: what was fetched in vain, should it end here, is at most twice
-            // of what it wanted.
+            // A stream earns its window by what it has read: what was fetched in vain, should it end here, is at most some
+            // four times of what it wanted.
             if cursor.window == 0 {
                 cursor.window = WINDOW_FIRST;
-            } else if cursor.earned >= cursor.window / 2 {
+            } else if cursor.earned >= cursor.window / 4 {
                 cursor.earned = 0;
                 cursor.window *= 2;
             }
