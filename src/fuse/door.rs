@@ -190,7 +190,7 @@ impl Filesystem for Door {
                 let fs = Arc::clone(&self.fs);
                 let work = move |op: Arc<Op>| async move { fs.read(&op, pending).await };
                 self.answering.later(op, reply, work, |reply, served| {
-                    served.with(|bytes| reply.data(bytes))
+                    served.with(|bytes| reply.data(bytes));
                 });
             }
             Err(error) => self

@@ -8,7 +8,8 @@
 use std::time::Duration;
 
 use super::error::{Cause, Evidence, Kind};
-use crate::{credentials, transport};
+use crate::credentials;
+use crate::transport;
 
 /// What is asked of OSS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
