@@ -8,8 +8,8 @@
 //! bytes it needs; of two that fetch the same block, [`BlockCache::insert`] tells the second about the first. A failed
 //! block is a miss.
 //!
-//! **Room.** The cache has no size of its own. Its blocks keep their leases, and the [`Budget`] calls it as its reclaimer
-//! when somebody needs the bytes: what is free is cache. The order is the policy's, in `order`.
+//! **Room.** The cache's blocks keep their leases, and the [`Budget`] calls it as its reclaimer when somebody needs the
+//! bytes. The order is the policy's, in `order`. How many bytes are worth keeping at all is learned, in `worth`.
 //!
 //! **Locks.** One lock, held for some hash look-ups; blocks are dropped after it, for a drop unmaps memory and serves
 //! those that wait for a lease. The budget's lock and this one are never held together.
@@ -20,12 +20,14 @@
 mod order;
 #[cfg(test)]
 mod tests;
+mod worth;
 
 use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use self::order::{Found, Order};
+use self::worth::Worth;
 use crate::buffer::{BLOCK_BYTES, Block, Budget, Class};
 use crate::metrics::Metrics;
 use crate::object::Version;
@@ -42,6 +44,8 @@ pub enum Origin {
 /// The blocks in memory.
 pub struct BlockCache {
     order: Mutex<Order>,
+    /// Its lock is taken alone.
+    worth: Mutex<Worth>,
     budget: Arc<Budget>,
     metrics: Arc<Metrics>,
 }
@@ -55,6 +59,7 @@ impl BlockCache {
     pub fn new(budget: &Arc<Budget>, metrics: Arc<Metrics>) -> Arc<Self> {
         let cache = Arc::new(Self {
             order: Mutex::new(Order::new(budget.total())),
+            worth: Mutex::new(Worth::new(budget.total())),
             budget: Arc::clone(budget),
             metrics,
         });
@@ -109,9 +114,29 @@ impl BlockCache {
             block_len(version, index),
             "block {index} of {version:?} has another length"
         );
+        let bytes = block.memory_bytes();
         let replaced = self.change(|order| order.insert(version, index, block, origin))?;
         drop(replaced);
+        self.worth().fetched(version, index, bytes);
         Ok(())
+    }
+
+    /// Lets go of read blocks beyond what they have proven to be worth. To be called when blocks have come in: the memory
+    /// of those that go is used again for those that come next.
+    pub fn trim(&self) {
+        let bytes = self.worth().bytes();
+        let trimmed = self.change(|order| order.trim(bytes));
+        self.metrics.cache.evictions.inc_by(trimmed.len() as u64);
+        let mut worth = self.worth();
+        for (version, index, _) in &trimmed {
+            worth.let_go(version, *index);
+        }
+        drop(worth);
+        drop(trimmed);
+    }
+
+    fn worth(&self) -> MutexGuard<'_, Worth> {
+        self.worth.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// True if a block is there that has not failed. Changes nothing in the order of eviction.

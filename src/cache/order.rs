@@ -187,6 +187,25 @@ impl Order {
         Ok(replaced.map(|entry| entry.block))
     }
 
+    /// Takes out read blocks, the least recently used first, until at most `bytes` of them are left. Stops at one that is in
+    /// use: what comes after it was used later still.
+    pub(super) fn trim(&mut self, bytes: u64) -> Vec<(Arc<Version>, u64, Arc<Block>)> {
+        let mut trimmed = Vec::new();
+        while self.read_bytes > bytes && trimmed.len() < VICTIMS_MAX {
+            let Some((&place, entry)) = self.read.peek_lru() else {
+                break;
+            };
+            if Arc::strong_count(&entry.block) > 1 || matches!(entry.block.state(), State::Filling)
+            {
+                break;
+            }
+            if let Some(entry) = self.remove(Line::Read, place) {
+                trimmed.push((entry.version, place.1, entry.block));
+            }
+        }
+        trimmed
+    }
+
     pub(super) fn missing(&self, version: &Version, indices: Range<u64>) -> Vec<Range<u64>> {
         let mut runs = Vec::new();
         let mut from = indices.start;

@@ -15,7 +15,7 @@ pub(super) struct Args {
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Mount a bucket, read-only, and return once the mount answers.
-    Mount(MountArgs),
+    Mount(Box<MountArgs>),
     /// End a mount.
     Umount(UmountArgs),
 }

@@ -5,15 +5,14 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt;
 
 /// Sends events of `level` to `file`, or to standard error.
 pub(super) fn start(level: &str, file: Option<&Path>) -> Result<()> {
-    let filter = EnvFilter::builder()
-        .parse(level)
-        .with_context(|| format!("--log-level {level}: write error, warn, info, debug or trace"))?;
+    let filter = filter(level)?;
     let builder = fmt().with_env_filter(filter);
     let started = match file {
         None => builder.with_writer(io::stderr).try_init(),
@@ -32,5 +31,37 @@ pub(super) fn start(level: &str, file: Option<&Path>) -> Result<()> {
                 .try_init()
         }
     };
-    started.map_err(|error| anyhow::anyhow!("cannot start logging: {error}"))
+    started.map_err(|error| anyhow!("cannot start logging: {error}"))
+}
+
+/// A level, or a list of `target=level`. To tracing-subscriber any other word is a target, so that a level that is mistyped
+/// would silence the log.
+fn filter(text: &str) -> Result<EnvFilter> {
+    let remedy = || anyhow!("--log-level {text}: write error, warn, info, debug or trace");
+    let is_known = |part: &str| part.contains('=') || part.parse::<LevelFilter>().is_ok();
+    if !text.split(',').all(is_known) {
+        return Err(remedy());
+    }
+    EnvFilter::builder().parse(text).map_err(|_| remedy())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_level_that_does_not_exist_is_no_filter() {
+        for good in [
+            "info",
+            "TRACE",
+            "off",
+            "rolefs::oss=debug",
+            "warn,rolefs::oss=debug",
+        ] {
+            assert!(filter(good).is_ok(), "{good}");
+        }
+        for bad in ["loud", "warn,loud", "rolefs=loud"] {
+            assert!(filter(bad).is_err(), "{bad}");
+        }
+    }
 }

@@ -18,7 +18,9 @@ mod umount;
 
 use std::process::ExitCode;
 
+use anyhow::{Result, bail};
 use clap::Parser;
+use clap::error::ErrorKind;
 
 use args::{Args, Command};
 
@@ -29,9 +31,10 @@ use args::{Args, Command};
     reason = "this is the one place where the command speaks to its user"
 )]
 pub fn main() -> ExitCode {
-    let result = match Args::parse().command {
-        Command::Mount(args) => mount::run(args),
-        Command::Umount(args) => umount::run(&args),
+    let result = match Args::try_parse().map(|args| args.command) {
+        Ok(Command::Mount(args)) => mount::run(*args),
+        Ok(Command::Umount(args)) => umount::run(&args),
+        Err(error) => mistyped(&error),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -40,4 +43,26 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Shows the help that was asked for, or says in one line what cannot be understood.
+fn mistyped(error: &clap::Error) -> Result<()> {
+    match error.kind() {
+        ErrorKind::DisplayHelp
+        | ErrorKind::DisplayVersion
+        | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => error.exit(),
+        _ => {}
+    }
+    let text = error.to_string();
+    // Behind the first empty line stand tips and the usage.
+    let what: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .take_while(|line| !line.is_empty())
+        .collect();
+    let what = what.join(" ");
+    bail!(
+        "{}; see 'rolefs --help'",
+        what.strip_prefix("error: ").unwrap_or(&what)
+    )
 }

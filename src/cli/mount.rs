@@ -24,7 +24,7 @@ use crate::fuse::{self, MountOptions, Mounted, Session, SessionOptions};
 use crate::metrics::Metrics;
 use crate::oss::{self, Bucket};
 use crate::read::{self, Reader};
-use crate::transport;
+use crate::transport::{self, Roots};
 
 /// The kernel's own read-ahead, in KiB: one of our blocks. Its default of 128 halves the speed of buffered reads.
 const READ_AHEAD_KIB: &str = "1024";
@@ -79,9 +79,10 @@ struct Prepared {
 }
 
 fn serve(config: &Config, readiness: &mut Readiness) -> Result<()> {
+    // First: the log must not be made where the mount would hide it.
+    preflight::local(config)?;
     logging::start(&config.log_level, config.log_file.as_deref())?;
     process::harden();
-    preflight::local(config)?;
     tracing::debug!(?config.limits, memory_bytes = config.memory_bytes, "limits");
     let metrics = Arc::new(Metrics::default());
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -98,7 +99,7 @@ fn serve(config: &Config, readiness: &mut Readiness) -> Result<()> {
     };
     let Mounted { mountpoint, fd } = fuse::mount(&config.mountpoint, &options)
         .map_err(|error| preflight::explain_mount(&error))?;
-    let mut unmount_on_error = UnmountOnDrop(Some(&mountpoint));
+    let mut unmount_on_error = UnmountOnDrop::new(&mountpoint);
     let session_options = SessionOptions {
         threads: config.limits.fuse_threads,
         max_background: config.limits.max_background,
@@ -125,7 +126,9 @@ fn serve(config: &Config, readiness: &mut Readiness) -> Result<()> {
     tracing::info!(bucket = config.bucket, prefix = %config.prefix, mountpoint = %mountpoint.display(), "mounted");
     readiness.ready()?;
     let outcome = runtime.block_on(until_the_end(&mountpoint, wait));
-    unmount_on_error.disarm();
+    if outcome.is_ok() {
+        unmount_on_error.disarm();
+    }
     finish(config, &metrics, &prepared, runtime);
     outcome
 }
@@ -136,7 +139,15 @@ async fn prepare(
     metrics: &Arc<Metrics>,
     runtime: &tokio::runtime::Handle,
 ) -> Result<Prepared> {
-    let transport = transport::Client::new(&transport::Config::default())?;
+    let roots = if config.endpoint.is_https() {
+        Roots::System
+    } else {
+        Roots::None
+    };
+    let transport = transport::Client::new(&transport::Config {
+        roots,
+        ..transport::Config::default()
+    })?;
     let bucket_config = oss::Config {
         region: config.region.clone(),
         signature: config.signature,
@@ -242,8 +253,16 @@ fn raise_read_ahead(mountpoint: &Path) {
 /// Resolves when the mount has answered a stat(2).
 async fn first_answer(mountpoint: &Path) -> Result<()> {
     let path = mountpoint.to_owned();
-    let stat = tokio::task::spawn_blocking(move || fs::metadata(path));
-    match tokio::time::timeout(FIRST_ANSWER_MAX, stat).await {
+    let (answered, answer) = tokio::sync::oneshot::channel();
+    // A thread that nobody joins: the runtime would wait for its own at its end, and this one may hang in the kernel.
+    thread::Builder::new()
+        .name("first-answer".to_owned())
+        .spawn(move || {
+            // Nobody listens any more if it took too long.
+            let _ = answered.send(fs::metadata(path));
+        })
+        .context("cannot start a thread")?;
+    match tokio::time::timeout(FIRST_ANSWER_MAX, answer).await {
         Ok(Ok(Ok(_))) => Ok(()),
         Ok(Ok(Err(error))) => Err(anyhow!("the mount does not answer: {error}")),
         Ok(Err(error)) => Err(anyhow!("the mount could not be tried: {error}")),
@@ -305,20 +324,33 @@ fn finish(config: &Config, metrics: &Metrics, prepared: &Prepared, runtime: Runt
     runtime.shutdown_timeout(GOODBYE_MAX);
 }
 
-/// Takes the mount away if the way to the running mount fails half-way.
-struct UnmountOnDrop<'a>(Option<&'a Path>);
+/// Takes the mount away if the way to the running mount fails half-way, or if the session fails.
+struct UnmountOnDrop<'a> {
+    mountpoint: &'a Path,
+    /// As [`fuse::mounted_at`] said when it was made: what is mounted there later is not ours to take away.
+    device: Option<String>,
+    armed: bool,
+}
 
-impl UnmountOnDrop<'_> {
+impl<'a> UnmountOnDrop<'a> {
+    fn new(mountpoint: &'a Path) -> Self {
+        Self {
+            mountpoint,
+            device: fuse::mounted_at(mountpoint),
+            armed: true,
+        }
+    }
+
     fn disarm(&mut self) {
-        self.0 = None;
+        self.armed = false;
     }
 }
 
 impl Drop for UnmountOnDrop<'_> {
     fn drop(&mut self) {
-        if let Some(mountpoint) = self.0.take() {
+        if self.armed && fuse::mounted_at(self.mountpoint) == self.device {
             // The error on the way up is the one that is told.
-            let _ = fuse::unmount(mountpoint, true);
+            let _ = fuse::unmount(self.mountpoint, true);
         }
     }
 }

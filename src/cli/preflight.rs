@@ -19,6 +19,9 @@ use crate::transport;
 /// How long OSS may stay silent before preflight gives up. Shorter than later on: somebody waits for the prompt.
 const SILENCE_MAX: Duration = Duration::from_secs(15);
 
+/// `x-oss-ec` of "Invalid signing region in Authorization header".
+const WRONG_REGION: &str = "0002-00000226";
+
 /// Looks at everything that needs no network.
 pub(super) fn local(config: &Config) -> Result<()> {
     let mountpoint = &config.mountpoint;
@@ -28,11 +31,7 @@ pub(super) fn local(config: &Config) -> Result<()> {
             found.is_dir(),
             "{shown} is not a directory; choose an empty directory"
         ),
-        Err(error) if error.raw_os_error() == Some(libc::ENOTCONN) => {
-            bail!(
-                "{shown} is a mount whose process has died; end it with 'rolefs umount --lazy {shown}' first"
-            )
-        }
+        Err(error) if error.raw_os_error() == Some(libc::ENOTCONN) => return Err(died(mountpoint)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             bail!("{shown} does not exist; create it with 'mkdir -p {shown}'")
         }
@@ -41,10 +40,10 @@ pub(super) fn local(config: &Config) -> Result<()> {
     let resolved = mountpoint
         .canonicalize()
         .with_context(|| format!("cannot resolve {shown}"))?;
-    ensure!(
-        fuse::mounted_at(&resolved).is_none(),
-        "{shown} is a rolefs mount already; end it with 'rolefs umount {shown}' first"
-    );
+    if fuse::mounted_at(&resolved).is_some() {
+        ensure!(!fuse::is_dead(&resolved), died(mountpoint));
+        bail!("{shown} is a rolefs mount already; end it with 'rolefs umount {shown}' first");
+    }
     for (what, file) in [
         ("--log-file", &config.log_file),
         ("--stats-file", &config.stats_file),
@@ -64,6 +63,13 @@ pub(super) fn local(config: &Config) -> Result<()> {
          kernel's fuse module"
     );
     Ok(())
+}
+
+fn died(mountpoint: &Path) -> Error {
+    let shown = mountpoint.display();
+    anyhow!(
+        "{shown} is a mount whose process has died; end it with 'rolefs umount --lazy {shown}' first"
+    )
 }
 
 /// Refuses a file of ours that the mount would hide.
@@ -159,6 +165,9 @@ fn explain(config: &Config, error: oss::Error) -> Error {
         Kind::Suspended => {
             format!("bucket {bucket} or its account is suspended; look at the OSS console")
         }
+        Kind::Invalid if error.ec() == Some(WRONG_REGION) => format!(
+            "requests are signed for another region than that of {endpoint}; pass the bucket's region by --region"
+        ),
         Kind::Unsupported | Kind::Invalid | Kind::Archived | Kind::Changed | Kind::Cancelled => {
             format!("cannot use oss://{bucket}/{} at {endpoint}", config.prefix)
         }

@@ -48,6 +48,16 @@ pub(super) struct Places {
     reading: Arc<tokio::sync::Mutex<()>>,
 }
 
+/// True if the service is asked over HTTPS. The injected one is local and speaks plain HTTP.
+fn speaks_https(source: &Source, environment: &Environment) -> bool {
+    let uri = match source {
+        Source::Uri(uri) => Some(uri),
+        Source::Auto => environment.uri.as_ref(),
+        Source::File(_) | Source::Env => None,
+    };
+    uri.is_some_and(|uri| uri.starts_with("https://"))
+}
+
 impl Places {
     pub(super) fn new(
         source: Source,
@@ -59,6 +69,11 @@ impl Places {
             // Each question has its own connection: an idle one could be closed under the next question.
             pool_idle_max: 0,
             proxy: transport::Proxy::Never,
+            roots: if speaks_https(&source, &environment) {
+                transport::Roots::System
+            } else {
+                transport::Roots::None
+            },
             ..transport::Config::default()
         })?;
         Ok(Self {

@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header
 use hyper::body::Incoming as Body;
 use tokio::time::Instant;
 
-use super::answer::Answer;
+use super::answer::{Answer, http_date};
 use super::error::OssError;
 use super::faults::{Fault, FaultPlan};
 use super::operation::Operation;
@@ -49,8 +49,8 @@ impl Server {
         let (head, mut body) = request.into_parts();
         let id = self.next_request.fetch_add(1, Ordering::Relaxed);
         let id = format!("{id:024X}");
-        let parsed =
-            Incoming::parse(&head).and_then(|request| Ok((Operation::of(&request)?, request)));
+        let parsed = Incoming::parse(&head)
+            .and_then(|request| Ok((self.service.operation(&request)?, request)));
         let (fault, result) = match parsed {
             Ok((operation, request)) => {
                 self.counters.count(operation);
@@ -80,7 +80,14 @@ impl Server {
         };
         self.wait(&head.method, arrived, fault).await;
         let answer = dressed(answer, &id, arrived.elapsed(), fault);
-        Ok(self.sent(answer, fault, &control))
+        let mut response = self.sent(answer, fault, &control);
+        if let Some(auth) = &self.service.auth
+            && let Ok(date) = http_date(auth.now()).parse()
+        {
+            // The server's clock can be set off; without this hyper would tell the machine's time.
+            response.headers_mut().insert(header::DATE, date);
+        }
+        Ok(response)
     }
 
     /// The operation, with what goes wrong before and after it.

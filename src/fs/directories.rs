@@ -17,7 +17,7 @@ use crate::object::{ObjectType, Prefix};
 use crate::op::Op;
 use crate::oss::{self, ListPage, ListRequest};
 use crate::tree::{
-    self, DirectoryStream, Ino, Known, ListingStart, More, Page, Position, What, Why,
+    self, DirectoryStream, Ino, Known, ListingStart, More, Page, Position, Settled, Tree, What, Why,
 };
 
 /// Pages of a directory that a handle keeps: 64,000 entries, about 10 MB.
@@ -32,6 +32,9 @@ const PAGE_AGE_MAX: Duration = Duration::from_secs(10);
 
 /// Entries that one reply to READDIRPLUS may hold: 32 KiB at some 160 bytes each.
 const REPLY_ENTRIES_MAX: usize = 256;
+
+/// The cookie of `..`, after which the entries of a listing begin.
+const DOTS: u64 = 2;
 
 /// `d_ino` of an entry whose inode is not known (libfuse's `FUSE_UNKNOWN_INO`).
 const UNKNOWN_INO: u64 = 0xffff_ffff;
@@ -84,6 +87,8 @@ pub struct DirectoryView {
     fs: Arc<FileSystem>,
     directory: OwnedMutexGuard<OpenDirectory>,
     after: u64,
+    /// No more than so many entries are shown.
+    entries_max: usize,
 }
 
 impl FileSystem {
@@ -163,6 +168,7 @@ impl FileSystem {
             fs: Arc::clone(self),
             directory,
             after: cookie,
+            entries_max: usize::MAX,
         })
     }
 
@@ -177,19 +183,27 @@ impl FileSystem {
         handle: u64,
         cookie: u64,
     ) -> Result<DirectoryView, Error> {
-        let view = self.readdir(op, handle, cookie).await?;
-        let mut asking = JoinSet::new();
-        for name in view.links() {
-            let (fs, parent) = (Arc::clone(self), view.directory.ino);
-            let ask = async move { fs.ask_name(&Op::background("link"), parent, &name).await };
-            asking.spawn_on(ask, &self.runtime);
+        let mut after = cookie;
+        loop {
+            let mut view = self.readdir(op, handle, after).await?;
+            view.entries_max = REPLY_ENTRIES_MAX;
+            let mut asking = JoinSet::new();
+            for name in view.links() {
+                let (fs, parent) = (Arc::clone(self), view.directory.ino);
+                let ask = async move { fs.ask_name(&Op::background("link"), parent, &name).await };
+                asking.spawn_on(ask, &self.runtime);
+            }
+            while let Some(asked) = asking.join_next().await {
+                op.progressed();
+                // A link that leads nowhere stays unknown, and is left out.
+                let _ = asked;
+            }
+            // The kernel takes an answer without entries for the end of the directory.
+            match view.passed_over() {
+                Some(last) => after = last,
+                None => return Ok(view),
+            }
         }
-        while let Some(asked) = asking.join_next().await {
-            op.progressed();
-            // A link that leads nowhere stays unknown, and is left out.
-            let _ = asked;
-        }
-        Ok(view)
     }
 
     /// Fetches the next page and puts its entries into the stream and the tree.
@@ -227,6 +241,7 @@ impl FileSystem {
             for entry in chunk {
                 tree.found_entry(directory.ino, entry);
             }
+            self.gauge(&tree);
         }
         if more == More::Ends {
             self.ended(directory);
@@ -333,7 +348,7 @@ impl DirectoryView {
             .node(parent)
             .map_or(parent, crate::tree::Node::parent);
         self.each(|name, cookie, directory, listed| {
-            if listed.is_none() {
+            let Some(listed) = listed else {
                 let number = if cookie == 1 {
                     parent.get()
                 } else {
@@ -346,8 +361,8 @@ impl DirectoryView {
                     number,
                     entry: None,
                 });
-            }
-            match self.counted(name) {
+            };
+            match self.counted(listed) {
                 Some(entry) => {
                     let number = entry.attributes().ino.get();
                     take(DirectoryEntry {
@@ -364,13 +379,10 @@ impl DirectoryView {
     }
 
     /// The inode of an entry, counted for the kernel; `None` if there is nothing of this name any more.
-    fn counted(&self, name: &str) -> Option<Entry> {
+    fn counted(&self, entry: &tree::Entry) -> Option<Entry> {
         let now = Instant::now();
         let mut tree = self.fs.tree();
-        let ino = match tree.known(self.directory.ino, name, now) {
-            Known::Fresh(ino) | Known::Expired(ino) => ino,
-            Known::Absent { .. } | Known::Unknown | Known::Stale => return None,
-        };
+        let ino = self.inode(&mut tree, entry, now)?;
         let age = now.saturating_duration_since(tree.node(ino)?.checked());
         // The kernel may believe it for the whole time to live from now on, though the page is a little older: an open
         // looks at the true age.
@@ -383,11 +395,36 @@ impl DirectoryView {
         self.fs.counted(&mut tree, ino, ttl)
     }
 
-    /// The symbolic links of OSS among the next entries whose targets are not known.
+    /// The inode of an entry. One that the tree has let go since its page came is told to it again.
+    fn inode(&self, tree: &mut Tree, entry: &tree::Entry, now: Instant) -> Option<Ino> {
+        let parent = self.directory.ino;
+        match tree.known(parent, &entry.name, now) {
+            Known::Fresh(ino) | Known::Expired(ino) => Some(ino),
+            Known::Unknown => match tree.found_entry(parent, entry) {
+                Settled::Entry(ino) => Some(ino),
+                Settled::Absent | Settled::AskAgain | Settled::Stale => None,
+            },
+            Known::Absent { .. } | Known::Stale => None,
+        }
+    }
+
+    /// The cookie of the last entry, if there are entries and none of them has an inode.
+    fn passed_over(&self) -> Option<u64> {
+        let (first, entries) = self.entries();
+        if self.after < DOTS || entries.is_empty() {
+            return None;
+        }
+        let now = Instant::now();
+        let mut tree = self.fs.tree();
+        let is_shown = |entry| self.inode(&mut tree, entry, now).is_some();
+        if entries.iter().any(is_shown) {
+            return None;
+        }
+        Some(first + entries.len() as u64 - 1)
+    }
+
+    /// The symbolic links of OSS among the entries whose targets are not known.
     fn links(&self) -> Vec<String> {
-        let Position::Entries { entries, .. } = self.directory.stream.at(self.after) else {
-            return Vec::new();
-        };
         let is_link = |entry: &&tree::Entry| match &entry.what {
             What::Object(meta) => meta.kind == ObjectType::Symlink,
             What::Directory => false,
@@ -400,11 +437,23 @@ impl DirectoryView {
                 Known::Unknown | Known::Expired(_)
             )
         };
-        let next = entries.iter().take(REPLY_ENTRIES_MAX);
-        next.filter(is_link)
+        let (_, entries) = self.entries();
+        entries
+            .iter()
+            .filter(is_link)
             .filter(is_unknown)
             .map(|entry| entry.name.to_string())
             .collect()
+    }
+
+    /// The entries after the cookie, and the cookie of the first.
+    fn entries(&self) -> (u64, &[tree::Entry]) {
+        match self.directory.stream.at(self.after) {
+            Position::Entries { first, entries } => {
+                (first, &entries[..entries.len().min(self.entries_max)])
+            }
+            Position::NeedMore | Position::Relist(_) | Position::End => (0, &[]),
+        }
     }
 
     fn each(&self, mut take: impl FnMut(&str, u64, bool, Option<&tree::Entry>) -> Room) {
@@ -413,12 +462,11 @@ impl DirectoryView {
                 return;
             }
         }
-        if let Position::Entries { first, entries } = self.directory.stream.at(self.after) {
-            for (cookie, entry) in (first..).zip(entries) {
-                let directory = matches!(entry.what, What::Directory);
-                if take(&entry.name, cookie, directory, Some(entry)) == Room::Full {
-                    return;
-                }
+        let (first, entries) = self.entries();
+        for (cookie, entry) in (first..).zip(entries) {
+            let directory = matches!(entry.what, What::Directory);
+            if take(&entry.name, cookie, directory, Some(entry)) == Room::Full {
+                return;
             }
         }
     }

@@ -42,7 +42,7 @@ pub enum Error {
     #[error("{0}")]
     Stale(Arc<str>),
     /// The role may not; the text names the RAM action.
-    #[error("{0}")]
+    #[error(transparent)]
     Denied(oss::Error),
     /// The object is archived; it has to be restored first.
     #[error(
@@ -50,13 +50,13 @@ pub enum Error {
     )]
     Archived(oss::Error),
     /// The role's credentials ran out, and no new ones came within the hold.
-    #[error("{0}")]
+    #[error(transparent)]
     CredentialsGone(oss::Error),
     /// OSS refuses the role's credentials, and refreshing them did not help.
-    #[error("{0}")]
+    #[error(transparent)]
     CredentialsRefused(oss::Error),
     /// Retries are spent, or the bucket is gone.
-    #[error("{0}")]
+    #[error(transparent)]
     Unavailable(oss::Error),
     /// The content is not what OSS announced.
     #[error("{0}")]

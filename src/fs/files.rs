@@ -64,6 +64,17 @@ impl FileSystem {
     }
 
     fn open_now(&self, ino: Ino) -> Result<u64, Error> {
+        let file = self.file(ino)?;
+        let handle = self.next_handle.fetch_add(1, Ordering::Relaxed);
+        self.handles
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(handle, (ino, file));
+        Ok(handle)
+    }
+
+    /// One more handle on the open file of an inode.
+    fn file(&self, ino: Ino) -> Result<Arc<read::File>, Error> {
         let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
         let version = {
             let mut tree = self.tree();
@@ -71,7 +82,7 @@ impl FileSystem {
             tree.open(ino)?;
             version
         };
-        let file = match files.entry(ino) {
+        Ok(match files.entry(ino) {
             hash_map::Entry::Occupied(mut open) => {
                 open.get_mut().handles += 1;
                 Arc::clone(&open.get().file)
@@ -84,13 +95,7 @@ impl FileSystem {
                 });
                 file
             }
-        };
-        let handle = self.next_handle.fetch_add(1, Ordering::Relaxed);
-        self.handles
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(handle, (ino, file));
-        Ok(handle)
+        })
     }
 
     /// Answers a READ from memory, or says what [`FileSystem::read`] needs to go on.
@@ -103,16 +108,18 @@ impl FileSystem {
         offset: u64,
         len: u64,
     ) -> Result<Result<Served, PendingRead>, Error> {
-        let handles = self.handles.read().unwrap_or_else(PoisonError::into_inner);
-        let (ino, file) = handles.get(&handle).ok_or(Error::BadHandle)?;
-        Ok(self
-            .reader
-            .try_read(file, offset, len)
-            .map_err(|pending| PendingRead {
-                ino: *ino,
-                file: Arc::clone(file),
-                pending,
-            }))
+        // Not held while reading: a READ may evict blocks, and an open that waits to write here stops all others.
+        let (ino, file) = self
+            .handles
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&handle)
+            .ok_or(Error::BadHandle)?
+            .clone();
+        match self.reader.try_read(&file, offset, len) {
+            Ok(served) => Ok(Ok(served)),
+            Err(pending) => Ok(Err(PendingRead { ino, file, pending })),
+        }
     }
 
     /// Answers a READ with bytes from OSS.

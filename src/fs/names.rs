@@ -131,10 +131,7 @@ impl FileSystem {
             Answer::Directory => tree.found_directory(parent, name, asked),
             Answer::Nothing => tree.found_nothing(parent, name, asked),
         };
-        self.metrics
-            .tree
-            .inodes
-            .set(i64::try_from(tree.len()).unwrap_or(i64::MAX));
+        self.gauge(&tree);
         Ok((settled, asked))
     }
 
@@ -162,7 +159,15 @@ impl FileSystem {
 
     /// The kernel takes back `lookups` of the entries it was given.
     pub fn forget(&self, ino: Ino, lookups: u64) {
-        self.tree().forget(ino, lookups);
+        let mut tree = self.tree();
+        tree.forget(ino, lookups);
+        self.gauge(&tree);
+    }
+
+    /// Says how large the tree is now.
+    pub(super) fn gauge(&self, tree: &Tree) {
+        let inodes = i64::try_from(tree.len()).unwrap_or(i64::MAX);
+        self.metrics.tree.inodes.set(inodes);
     }
 
     /// The attributes of an inode, if the tree's are fresh. They are those of the inode's version for ever, so an

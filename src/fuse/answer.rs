@@ -99,9 +99,22 @@ fn refuse<R: Refuse>(metrics: &Metrics, op: &Op, reply: R, error: &Error) {
         tracing::debug!(op = name, ino, "{error}");
     } else {
         metrics.fuse.errors.inc();
-        tracing::warn!(op = name, ino, waited_ms = op.age().as_millis(), "{error}");
+        let waited_ms = op.age().as_millis();
+        tracing::warn!(op = name, ino, waited_ms, "{}", with_causes(error));
     }
     reply.refuse(errno(error));
+}
+
+/// An error and what it was caused by, in one line.
+fn with_causes(error: &Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        line.push_str(": ");
+        line.push_str(&error.to_string());
+        cause = error.source();
+    }
+    line
 }
 
 /// The kernel's number of an inode.

@@ -16,5 +16,5 @@ mod mount;
 mod pending;
 mod session;
 
-pub use mount::{MountOptions, Mounted, mount, mounted_at, unmount};
+pub use mount::{MountOptions, Mounted, is_dead, mount, mounted_at, unmount};
 pub use session::{Session, SessionOptions};

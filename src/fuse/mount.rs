@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags};
 
 /// The type that `/proc/mounts` shows; the part after the dot is the kernel's "subtype".
@@ -81,6 +82,13 @@ pub fn unmount(mountpoint: &Path, lazy: bool) -> io::Result<()> {
 pub fn mounted_at(mountpoint: &Path) -> Option<String> {
     let table = fs::read("/proc/self/mountinfo").ok()?;
     find(&String::from_utf8_lossy(&table), mountpoint)
+}
+
+/// True if the process behind the mount at `mountpoint` has ended. Unlike stat(2), which the kernel may answer from what
+/// it remembers, statfs(2) always asks it.
+#[must_use]
+pub fn is_dead(mountpoint: &Path) -> bool {
+    nix::sys::statfs::statfs(mountpoint).err() == Some(Errno::ENOTCONN)
 }
 
 fn find(table: &str, mountpoint: &Path) -> Option<String> {

@@ -85,6 +85,12 @@ impl Version {
     pub fn size(&self) -> u64 {
         self.size
     }
+
+    /// A hash of the whole, the same for equal versions of one process.
+    #[must_use]
+    pub fn fingerprint(&self) -> u64 {
+        self.hash
+    }
 }
 
 impl PartialEq for Version {

@@ -120,56 +120,59 @@ enum Noted {
     Differs { before: u64 },
 }
 
-/// The checksums of an object's blocks.
+/// The checksums of an object's blocks, combined as they arrive, in any order.
 #[derive(Debug)]
 struct Checks {
     size: u64,
-    /// One per block. Empty for an object that is not checked, and until the first block comes: most files are opened
-    /// far more often than they are read whole.
+    /// Blocks of the object; 0 for one that is not checked.
+    count: usize,
+    /// One per block. Empty until the first comes: most files are opened far more often than they are read whole.
     blocks: Vec<Option<u64>>,
-    missing: usize,
+    /// Blocks from the start on that are in `whole`.
+    combined: usize,
+    /// The checksum of those.
+    whole: u64,
 }
 
 impl Checks {
     fn new(size: u64) -> Self {
-        let count = size.div_ceil(BLOCK);
-        let count = if count <= CHECKED_BLOCKS_MAX {
-            usize::try_from(count).unwrap_or(0)
-        } else {
-            0
-        };
+        let count = Some(size.div_ceil(BLOCK)).filter(|&count| count <= CHECKED_BLOCKS_MAX);
         Self {
             size,
+            count: count.map_or(0, |count| usize::try_from(count).unwrap_or(0)),
             blocks: Vec::new(),
-            missing: count,
+            combined: 0,
+            whole: 0,
         }
     }
 
     /// Notes one block.
+    ///
+    /// Combining costs some ten microseconds a block, so it is done as blocks arrive and not for all at the end.
     fn note(&mut self, index: u64, crc: u64) -> Noted {
         if self.blocks.is_empty() {
-            self.blocks = vec![None; self.missing];
+            self.blocks = vec![None; self.count];
         }
         let index = usize::try_from(index).unwrap_or(usize::MAX);
-        let Some(slot) = self.blocks.get_mut(index) else {
-            return Noted::Nothing;
-        };
-        match *slot {
-            Some(before) if before == crc => return Noted::Nothing,
-            Some(before) => return Noted::Differs { before },
-            None => *slot = Some(crc),
+        match self.blocks.get_mut(index) {
+            None => return Noted::Nothing,
+            Some(Some(before)) if *before == crc => return Noted::Nothing,
+            Some(Some(before)) => return Noted::Differs { before: *before },
+            Some(slot) => *slot = Some(crc),
         }
-        self.missing -= 1;
-        if self.missing > 0 {
-            return Noted::Nothing;
+        while let Some(Some(crc)) = self.blocks.get(self.combined) {
+            let len = block_len(self.size, self.combined as u64) as u64;
+            self.whole = match self.combined {
+                0 => *crc,
+                _ => crc_fast::checksum_combine(Crc64Xz, self.whole, *crc, len),
+            };
+            self.combined += 1;
         }
-        (0..)
-            .zip(self.blocks.iter().flatten().copied())
-            .reduce(|(_, whole), (index, crc)| {
-                let len = block_len(self.size, index) as u64;
-                (index, crc_fast::checksum_combine(Crc64Xz, whole, crc, len))
-            })
-            .map_or(Noted::Nothing, |(_, whole)| Noted::Whole(whole))
+        if self.combined == self.count {
+            Noted::Whole(self.whole)
+        } else {
+            Noted::Nothing
+        }
     }
 }
 

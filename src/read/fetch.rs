@@ -17,6 +17,13 @@ use crate::oss;
 /// How often an object that fits into one block is fetched when its checksum does not match.
 const SMALL_ATTEMPTS_MAX: u32 = 3;
 
+/// A block of the cache in the hand of who has asked for it.
+#[derive(Debug)]
+pub(super) struct Claimed {
+    pub(super) index: u64,
+    pub(super) block: Arc<Block>,
+}
+
 /// Adjacent blocks that one GET will fill.
 #[derive(Debug)]
 struct Segment {
@@ -42,30 +49,30 @@ impl Segment {
 
 impl Reader {
     /// Fetches the missing blocks `run`, which a reader waits for, and in the same request as much of `ahead` as
-    /// adjoins them and one request should hold. What it takes is taken off `ahead`.
+    /// adjoins them and one request should hold. What it takes is taken off `ahead`. Returns the blocks of `run`.
     pub(super) async fn fetch_demand(
         &self,
         file: &Arc<File>,
         run: Range<u64>,
         ahead: &mut Range<u64>,
         part: u64,
-    ) {
+    ) -> Vec<Claimed> {
         let size = file.version().size();
         let mut lease = self
             .budget
             .lease(Class::Demand, lease_bytes(size, &run))
             .await;
         let mut segments = Vec::new();
-        self.claim(file, run.clone(), &mut lease, Origin::Demand, &mut segments);
+        let claimed = self.claim(file, run.clone(), &mut lease, Origin::Demand, &mut segments);
         let run_end = (run.end * BLOCK).min(size);
         if ahead.start == run_end && !ahead.is_empty() {
             let end = ahead
                 .end
                 .min((run.start * BLOCK).saturating_add(part).max(run_end));
             let more = run.end..end.div_ceil(BLOCK);
-            if let Some(mut lease) = self
-                .budget
-                .try_lease(Class::ReadAhead, lease_bytes(size, &more))
+            let bytes = lease_bytes(size, &more);
+            if !more.is_empty()
+                && let Some(mut lease) = self.budget.try_lease(Class::ReadAhead, bytes)
             {
                 self.claim(file, more, &mut lease, Origin::Ahead, &mut segments);
                 self.metrics.read.ahead_bytes.inc_by(end - ahead.start);
@@ -75,6 +82,7 @@ impl Reader {
         for segment in segments {
             self.start(file, segment, Class::Demand);
         }
+        claimed
     }
 
     /// Fetches `ahead` in requests of `part` bytes, as far as there is memory for it.
@@ -87,7 +95,6 @@ impl Reader {
             for run in self.cache.missing(file.version(), blocks) {
                 let bytes = lease_bytes(size, &run);
                 let Some(mut lease) = self.budget.try_lease(Class::ReadAhead, bytes) else {
-                    self.metrics.buffer.refusals.inc();
                     file.retract(&ahead, start);
                     return;
                 };
@@ -103,7 +110,7 @@ impl Reader {
     }
 
     /// Puts empty blocks for `run` into the cache and collects them, adjacent ones together. A block that somebody
-    /// else has put there meanwhile is his to fill.
+    /// else has put there meanwhile is his to fill. Returns the blocks that are there now.
     fn claim(
         &self,
         file: &File,
@@ -111,7 +118,7 @@ impl Reader {
         lease: &mut Lease,
         origin: Origin,
         segments: &mut Vec<Segment>,
-    ) {
+    ) -> Vec<Claimed> {
         let version = file.version();
         // What fits into one block is checked before it is served; of a larger object bytes are served as they arrive.
         let publish = if version.size() <= BLOCK {
@@ -119,13 +126,16 @@ impl Reader {
         } else {
             Publish::AsItArrives
         };
+        let mut claimed = Vec::new();
         for index in run {
             let len = block_len(version.size(), index);
             let (block, writer) = Block::writer(lease.split(capacity_for(len)), len, publish);
-            if self.cache.insert(version, index, block, origin).is_err() {
-                drop(writer);
+            let own = Arc::clone(&block);
+            if let Err(block) = self.cache.insert(version, index, block, origin) {
+                claimed.push(Claimed { index, block });
                 continue;
             }
+            claimed.push(Claimed { index, block: own });
             match segments.last_mut() {
                 Some(last) if last.first + last.writers.len() as u64 == index => {
                     last.writers.push(writer);
@@ -136,6 +146,8 @@ impl Reader {
                 }),
             }
         }
+        self.cache.trim();
+        claimed
     }
 
     fn start(&self, file: &Arc<File>, segment: Segment, class: Class) {

@@ -9,8 +9,9 @@
 //!   of two versions. What fits into one block is checked against the object's CRC-64 before a byte of it is served;
 //!   of a larger object every block's checksum is kept and combined once all have come ([`checks`]), before the last byte is served.
 //! - **Leases first.** A GET takes the memory of all its blocks at once, before it is sent. A reader never waits for
-//!   memory while it holds a block: it lets go, waits, and looks again. If the cache is under such pressure that its
-//!   blocks go before it can use them, it takes one buffer of exactly the range it needs and keeps that to itself.
+//!   memory while it holds a block: it lets go, waits, and looks again. What it has put into the cache it holds until it
+//!   is answered, so it also hears why a block failed. If the cache is under such pressure that its other blocks go
+//!   before it can use them, it takes one buffer of exactly the range it needs and keeps that to itself.
 //! - **Owned tasks.** GETs run as tasks that belong to the open file. The last close aborts what is still on its way.
 
 mod checks;
@@ -25,7 +26,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
-use crate::buffer::{BLOCK_BYTES, Block, Budget, Class, Failure, capacity_for};
+use crate::buffer::{BLOCK_BYTES, Block, Budget, Class, Failure, Publish, capacity_for};
 use crate::cache::BlockCache;
 use crate::metrics::Metrics;
 use crate::object::Version;
@@ -36,13 +37,16 @@ pub use file::File;
 pub use served::Served;
 
 use checks::{Shared, Versions};
+use fetch::Claimed;
 use policy::Plan;
 
 /// The bytes of a block as an offset.
 const BLOCK: u64 = BLOCK_BYTES as u64;
 
-/// How often a READ looks for its blocks in the cache before it fetches a private copy of its range.
-const LOOKS_MAX: u32 = 3;
+/// How often a READ has its missing blocks fetched into the cache before it fetches a private copy of its range. Once does,
+/// unless the file of another, whose GET was to bring a block, is closed; or memory is so short that one of two blocks
+/// goes while the other comes.
+const FETCHES_MAX: u32 = 4;
 
 /// What a [`Reader`] is made with.
 #[derive(Debug, Clone)]
@@ -142,25 +146,27 @@ impl Reader {
 
     /// Answers a READ from memory, without waiting, and starts what is to be fetched ahead.
     ///
-    /// The range is cut at the end of the file, as read(2) does.
+    /// The range is cut at the end of the file, as read(2) does. `len` is at most [`BLOCK_BYTES`], as the kernel's is:
+    /// more would need more memory at once than one lease may have.
+    ///
+    /// # Panics
+    /// If `len` is more than that.
     ///
     /// # Errors
     /// `Err` is no failure: it holds what [`Reader::read`] needs to go on.
     pub fn try_read(&self, file: &Arc<File>, offset: u64, len: u64) -> Result<Served, Pending> {
+        assert!(len <= BLOCK, "a READ has at most {BLOCK} bytes");
         let size = file.version().size();
         let range = offset.min(size)..offset.saturating_add(len).min(size);
-        if range.is_empty() || file.corrupt().is_some() {
-            return if range.is_empty() {
-                Ok(Served::empty())
-            } else {
-                Err(Pending {
-                    range,
-                    plan: Plan::Exact,
-                })
-            };
+        if range.is_empty() {
+            return Ok(Served::empty());
+        }
+        if file.corrupt().is_some() {
+            let plan = Plan::Exact;
+            return Err(Pending { range, plan });
         }
         let plan = file.plan(&range);
-        let pieces = self.pieces(file, &range);
+        let pieces = self.pieces(file, &range, &[]);
         if let Some(served) = pieces.and_then(Served::new) {
             if let Plan::Blocks { ahead, part } = plan {
                 self.fetch_ahead(file, ahead, part);
@@ -182,11 +188,11 @@ impl Reader {
         }
         let Pending { range, plan } = pending;
         let served = match plan {
-            Plan::Exact => match self.pieces(file, &range) {
-                Some(pieces) => self.filled(file, &range, pieces).await?,
-                None => None,
-            },
-            Plan::Blocks { ahead, part } => self.read_blocks(file, &range, ahead, part).await?,
+            Plan::Exact => self.read_cached(file, &range, &[]).await?,
+            Plan::Blocks { ahead, part } => {
+                let ahead = Ahead { file, range: ahead };
+                self.read_blocks(&range, ahead, part).await?
+            }
         };
         let served = match served {
             Some(served) => served,
@@ -197,40 +203,67 @@ impl Reader {
         Ok(served)
     }
 
+    /// Reads blocks that are in the cache or among `own`; `None` if they are not, or if whoever was filling them gave up.
+    async fn read_cached(
+        &self,
+        file: &File,
+        range: &Range<u64>,
+        own: &[Claimed],
+    ) -> Result<Option<Served>, Error> {
+        let Some(pieces) = self.pieces(file, range, own) else {
+            return Ok(None);
+        };
+        match self.filled(file, pieces).await {
+            // The blocks of a file that was closed meanwhile: their GET was not for this reader, nor is its end.
+            Err(Error::Abandoned) => Ok(None),
+            done => done,
+        }
+    }
+
     /// Reads through the cache; `None` if its blocks went before they could be used.
     async fn read_blocks(
         &self,
-        file: &Arc<File>,
         range: &Range<u64>,
-        mut ahead: Range<u64>,
+        mut ahead: Ahead<'_>,
         part: u64,
     ) -> Result<Option<Served>, Error> {
+        let file = ahead.file;
         let blocks = blocks_of(range);
-        for _ in 0..LOOKS_MAX {
-            if let Some(pieces) = self.pieces(file, range) {
-                self.fetch_ahead(file, std::mem::take(&mut ahead), part);
-                match self.filled(file, range, pieces).await {
-                    Err(Error::Abandoned) => continue,
-                    done => return done,
+        for _ in 0..FETCHES_MAX {
+            // A READ touches two blocks at most, so what is missing is one run.
+            let missing = self.cache.missing(file.version(), blocks.clone());
+            let own = match missing.into_iter().next() {
+                Some(run) if run.end == blocks.end => {
+                    self.fetch_demand(file, run, &mut ahead.range, part).await
                 }
+                Some(run) => self.fetch_demand(file, run, &mut (0..0), part).await,
+                None => Vec::new(),
+            };
+            self.fetch_ahead(file, std::mem::take(&mut ahead.range), part);
+            if let Some(served) = self.read_cached(file, range, &own).await? {
+                return Ok(Some(served));
             }
-            for run in self.cache.missing(file.version(), blocks.clone()) {
-                let ahead = if run.end == blocks.end {
-                    &mut ahead
-                } else {
-                    &mut (0..0)
-                };
-                self.fetch_demand(file, run, ahead, part).await;
-            }
+        }
+        if file.version().size() <= BLOCK {
+            // A private copy would not be checked before it is served.
+            return Err(Error::Abandoned);
         }
         Ok(None)
     }
 
-    /// The blocks under `range` if all are in the cache, filled or being filled.
-    fn pieces(&self, file: &File, range: &Range<u64>) -> Option<Vec<served::Piece>> {
+    /// The blocks under `range` if all are among `own` or in the cache, filled or being filled.
+    fn pieces(
+        &self,
+        file: &File,
+        range: &Range<u64>,
+        own: &[Claimed],
+    ) -> Option<Vec<served::Piece>> {
         blocks_of(range)
             .map(|index| {
-                let block = self.cache.get(file.version(), index)?;
+                let block = match own.iter().find(|claimed| claimed.index == index) {
+                    Some(claimed) => Arc::clone(&claimed.block),
+                    None => self.cache.get(file.version(), index)?,
+                };
                 let start = range.start.saturating_sub(index * BLOCK);
                 let end = (range.end - index * BLOCK).min(BLOCK);
                 Some(served::Piece::new(block, start, end))
@@ -238,11 +271,10 @@ impl Reader {
             .collect()
     }
 
-    /// Waits until the bytes under `range` have arrived.
+    /// Waits until the bytes of all pieces have arrived.
     async fn filled(
         &self,
         file: &File,
-        range: &Range<u64>,
         pieces: Vec<served::Piece>,
     ) -> Result<Option<Served>, Error> {
         for piece in &pieces {
@@ -254,7 +286,6 @@ impl Reader {
         if let Some(error) = file.corrupt() {
             return Err(error);
         }
-        debug_assert_eq!(pieces.len() as u64, blocks_of(range).count() as u64);
         Ok(Served::new(pieces))
     }
 
@@ -268,7 +299,7 @@ impl Reader {
         let mut writers = Vec::with_capacity(lens.len());
         for len in lens {
             let own = lease.split(capacity_for(len));
-            let (block, writer) = Block::writer(own, len, crate::buffer::Publish::AsItArrives);
+            let (block, writer) = Block::writer(own, len, Publish::AsItArrives);
             pieces.push(served::Piece::new(block, 0, len as u64));
             writers.push(writer);
         }
@@ -282,6 +313,20 @@ impl Reader {
         read.bytes_served.inc_by(served.len() as u64);
         if served.is_straddled() {
             read.straddled.inc();
+        }
+    }
+}
+
+/// What is planned ahead for a READ and not yet under way. If the READ ends first, the next one plans it anew.
+struct Ahead<'a> {
+    file: &'a Arc<File>,
+    range: Range<u64>,
+}
+
+impl Drop for Ahead<'_> {
+    fn drop(&mut self) {
+        if !self.range.is_empty() {
+            self.file.retract(&self.range, self.range.start);
         }
     }
 }

@@ -20,6 +20,15 @@ pub enum Proxy {
     Never,
 }
 
+/// Which root certificates a client trusts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Roots {
+    /// The system's, or those of `SSL_CERT_FILE` and `SSL_CERT_DIR`. Without any the client cannot be made.
+    System,
+    /// None: for a client that only speaks plain HTTP. A slim container image often has no certificates at all.
+    None,
+}
+
 /// What a client is made with.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -31,6 +40,8 @@ pub struct Config {
     pub pool_idle_max: usize,
     /// The proxy rule.
     pub proxy: Proxy,
+    /// Which certificates prove a server's identity.
+    pub roots: Roots,
 }
 
 impl Default for Config {
@@ -40,6 +51,7 @@ impl Default for Config {
             pool_idle_timeout: Duration::from_secs(30),
             pool_idle_max: 256,
             proxy: Proxy::Environment,
+            roots: Roots::System,
         }
     }
 }
@@ -47,8 +59,10 @@ impl Default for Config {
 /// Why no answer, or only a part of one, arrived. The text names a host, never a URL: a URL can carry a signature.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The client could not be made.
-    #[error("cannot set up HTTP: {0}")]
+    /// The client could not be made, for want of root certificates.
+    #[error(
+        "cannot set up HTTPS: {0}; install ca-certificates, or name a file of root certificates by SSL_CERT_FILE"
+    )]
     Setup(String),
     /// No connection: name resolution, TCP, TLS or proxy. Nothing was sent.
     #[error("cannot connect to {host}: {reason}")]
@@ -112,6 +126,9 @@ impl Client {
             .user_agent(concat!("rolefs/", env!("CARGO_PKG_VERSION")));
         if config.proxy == Proxy::Never {
             builder = builder.no_proxy();
+        }
+        if config.roots == Roots::None {
+            builder = builder.tls_certs_only([]);
         }
         builder
             .build()

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::time::{Duration, Instant};
 
-use crate::harness::{BUCKET, Mount, SOON, World, content, shell, wait_for};
+use crate::harness::{BUCKET, Mount, SOON, World, content, read_rest, shell, wait_for};
 use crate::kernel;
 
 const MIB: usize = 1 << 20;
@@ -107,7 +107,7 @@ fn without_a_ttl_every_open_is_checked() {
         }
         let file = File::open(mount.at("d/a")).unwrap();
         assert_eq!(file.metadata().unwrap().len() as usize, version.len());
-        let bytes = kernel::read_by(&file, 70_000).unwrap();
+        let bytes = read_rest(&file).unwrap();
         assert!(bytes == version, "round {round}: not the new bytes");
     }
     world.server.delete(BUCKET, "d/a").unwrap();

@@ -237,7 +237,7 @@ pub(crate) struct Mount {
     pub(crate) child: Child,
     pub(crate) path: PathBuf,
     pub(crate) log: PathBuf,
-    stats: PathBuf,
+    pub(crate) stats: PathBuf,
 }
 
 impl Mount {

@@ -9,6 +9,12 @@
 //! - [`replaced`]: no reader ever sees bytes of two versions.
 //! - [`faults`]: what goes wrong on the way to OSS costs time, never bytes.
 //! - [`memory`]: the process stays within its budget.
+//! - [`read`]: reading against a development server, without a kernel.
+//! - [`file_system`]: names, directories and files against one, without a kernel.
+//! - [`credentials`]: sets that rotate, run out, come late or torn, and stay secret.
+//! - [`roles`]: what a role may not do is named, at start and later.
+//! - [`preflight`]: what can be wrong before mounting is one sentence. [`background`]: the way from the prompt and back.
+//! - [`interrupts`]: whoever is killed while waiting for us is gone at once.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 #![expect(
@@ -16,14 +22,23 @@
     reason = "the tests run where an offset fits into a usize"
 )]
 
+mod background;
 mod bytes;
+mod credentials;
 mod directories;
 mod faults;
+mod file_system;
 mod freshness;
 mod harness;
+mod interrupts;
 mod kernel;
+mod launch;
 mod memory;
 mod mount;
 mod names;
+mod preflight;
+mod read;
 mod replaced;
+mod roles;
+mod stack;
 mod tidy;

@@ -19,7 +19,8 @@ const BESIDE_BYTES_MAX: u64 = 96 * MIB;
 #[track_caller]
 fn assert_within(mount: &Mount, budget: u64) {
     let peak = mount.peak_rss_bytes();
-    eprintln!("peak: {} MiB of {} + 96", peak / MIB, budget / MIB);
+    let now = mount.rss_bytes();
+    eprintln!("{} MiB now, {} at most", now / MIB, peak / MIB);
     assert!(
         peak <= budget + BESIDE_BYTES_MAX,
         "{} MiB in use with a budget of {}",

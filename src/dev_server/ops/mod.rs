@@ -56,6 +56,17 @@ impl Service {
         }
     }
 
+    /// What the request asks. Of a bucket that is not there that is said first, whatever is asked: a client finds out by it
+    /// whether a bucket exists.
+    pub(super) fn operation(&self, request: &Incoming) -> Result<Operation, OssError> {
+        Operation::of(request).or_else(|error| {
+            if let Some(bucket) = &request.bucket {
+                self.store.bucket(bucket)?;
+            }
+            Err(error)
+        })
+    }
+
     /// Does what the request asks. The caller is known to be allowed before anything else is looked at.
     pub(super) async fn perform(
         &self,

@@ -1,0 +1,49 @@
+# Shared by the scripts here; sourced, not run.
+
+repository="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+# Where cargo puts what it builds.
+target_directory="${CARGO_TARGET_DIR:-$repository/target}"
+venv="$repository/target/venv"
+
+say() { printf '%s\n' "== $*"; }
+
+die() {
+  printf '%s\n' "$*" >&2
+  exit 1
+}
+
+# Fails with one sentence if a program that cannot be installed from here is missing.
+need_rust() {
+  command -v cargo >/dev/null || die "cargo is missing: install Rust 1.89 or newer (https://rustup.rs)"
+}
+
+# Mounting needs root and the device; both are said in one line.
+need_fuse() {
+  [[ -c /dev/fuse ]] || die "/dev/fuse is missing: load the fuse module, or give the container --device /dev/fuse"
+  [[ "$(id --user)" == 0 ]] || die "mounting needs root: run this as root (sudo $0)"
+}
+
+# Installs Debian packages that are missing, if this is a Debian with the right to.
+need_package() {
+  local program="$1" package="$2"
+  "$program" "${@:3}" >/dev/null 2>&1 && return
+  command -v apt-get >/dev/null && [[ "$(id --user)" == 0 ]] || die "$package is missing: install it"
+  say "installs the package $package"
+  apt-get update --quiet=2 && apt-get install --yes --quiet=2 "$package" >/dev/null
+}
+
+# A Python environment under target/ with what the given requirements files pin. Nothing is installed twice.
+need_venv() {
+  need_package python3 python3-venv -c 'import venv, ensurepip'
+  python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || die "Python 3.11 or newer is needed"
+  [[ -x "$venv/bin/python" ]] || python3 -m venv "$venv"
+  local requirements stamp
+  for requirements in "$@"; do
+    stamp="$venv/$(printf '%s' "$requirements" | sha256sum | cut --characters=1-16).installed"
+    if ! cmp --silent "$requirements" "$stamp"; then
+      say "installs into $venv: $(grep --invert-match '^#' "$requirements" | tr '\n' ' ')"
+      "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --requirement "$requirements"
+      cp "$requirements" "$stamp"
+    fi
+  done
+}

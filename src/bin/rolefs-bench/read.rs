@@ -1,0 +1,296 @@
+//! `read`: a reader as plain as can be, for any file system.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use anyhow::{Context as _, ensure};
+use bytesize::ByteSize;
+use clap::{Args, Subcommand};
+
+use crate::report::{Report, Stopwatch};
+
+/// Alignment of a buffer and its length for `O_DIRECT`: one page satisfies every file system (open(2), "O_DIRECT").
+const DIRECT_ALIGNMENT: usize = 4096;
+
+/// What to read.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// One file from its first byte to its last. Several threads read one contiguous share each.
+    Sequential {
+        /// The file.
+        path: PathBuf,
+        #[command(flatten)]
+        how: How,
+    },
+    /// Every file of a directory, each whole.
+    Small {
+        /// The directory.
+        directory: PathBuf,
+        /// File with one name per line, relative to the directory. Without it the directory is listed first; the time
+        /// of that is not counted, but a file system may have learned from it.
+        #[arg(long)]
+        list: Option<PathBuf>,
+        /// Seed of the order; without it the order of the list.
+        #[arg(long)]
+        shuffle: Option<u64>,
+        /// Stop after so many files.
+        #[arg(long, default_value_t = usize::MAX)]
+        count: usize,
+        #[command(flatten)]
+        how: How,
+    },
+    /// Blocks of one file at random, block-aligned places.
+    Random {
+        /// The file.
+        path: PathBuf,
+        /// Reads of all threads together.
+        #[arg(long, default_value_t = 1000)]
+        count: usize,
+        /// Seed of the places.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        #[command(flatten)]
+        how: How,
+    },
+}
+
+/// How to read.
+#[derive(Debug, Args)]
+pub(crate) struct How {
+    /// Threads that read.
+    #[arg(long, default_value_t = 1)]
+    threads: usize,
+    /// Bytes of one read(2).
+    #[arg(long, default_value = "1MiB")]
+    block: ByteSize,
+    /// Open with `O_DIRECT`.
+    #[arg(long)]
+    direct: bool,
+}
+
+/// Reads and reports.
+///
+/// # Errors
+/// The first error of any thread, with its path.
+pub(crate) fn run(command: Command) -> anyhow::Result<Report> {
+    match command {
+        Command::Sequential { path, how } => sequential(&path, &how),
+        Command::Small {
+            directory,
+            list,
+            shuffle,
+            count,
+            how,
+        } => {
+            let mut names = names(&directory, list.as_deref())?;
+            if let Some(seed) = shuffle {
+                fastrand::Rng::with_seed(seed).shuffle(&mut names);
+            }
+            names.truncate(count);
+            small(&directory, &names, &how)
+        }
+        Command::Random {
+            path,
+            count,
+            seed,
+            how,
+        } => random(&path, count, seed, &how),
+    }
+}
+
+fn sequential(path: &Path, how: &How) -> anyhow::Result<Report> {
+    // Opening and asking the size count: a reader pays for them too.
+    let watch = Stopwatch::start()?;
+    let size = how.open(path)?.metadata()?.len();
+    let block = how.block.0.max(1);
+    let share = size
+        .div_ceil(how.threads.max(1) as u64)
+        .next_multiple_of(block);
+    let bytes = how.on_every_thread(|thread| {
+        let file = how.open(path)?;
+        let mut buffer = Buffer::new(how)?;
+        let start = (share * thread as u64).min(size);
+        let end = (start + share).min(size);
+        let mut offset = start;
+        while offset < end {
+            // Read whole blocks also at the end of a file: `O_DIRECT` takes no odd length.
+            let got = file.read_at(buffer.block(), offset).context_of(path)?;
+            ensure!(got > 0, "{} ends at {offset}", path.display());
+            offset += got as u64;
+        }
+        Ok(offset - start)
+    })?;
+    ensure!(bytes == size, "read {bytes} bytes of {size}");
+    watch.stop(bytes, 1)
+}
+
+fn small(directory: &Path, names: &[String], how: &How) -> anyhow::Result<Report> {
+    let next = AtomicUsize::new(0);
+    let watch = Stopwatch::start()?;
+    let bytes = how.on_every_thread(|_| {
+        let mut buffer = Buffer::new(how)?;
+        let mut bytes = 0;
+        while let Some(name) = names.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let path = directory.join(name);
+            let file = how.open(&path)?;
+            let mut offset = 0;
+            loop {
+                let got = file.read_at(buffer.block(), offset).context_of(&path)?;
+                if got == 0 {
+                    break;
+                }
+                offset += got as u64;
+            }
+            bytes += offset;
+        }
+        Ok(bytes)
+    })?;
+    watch.stop(bytes, names.len() as u64)
+}
+
+fn random(path: &Path, count: usize, seed: u64, how: &How) -> anyhow::Result<Report> {
+    let size = how.open(path)?.metadata()?.len();
+    let block = how.block.0.max(1);
+    let blocks = size / block;
+    ensure!(blocks > 0, "{} is shorter than one block", path.display());
+    let next = AtomicUsize::new(0);
+    let watch = Stopwatch::start()?;
+    let bytes = how.on_every_thread(|thread| {
+        let file = how.open(path)?;
+        let mut buffer = Buffer::new(how)?;
+        let mut places = fastrand::Rng::with_seed(seed.wrapping_add(thread as u64));
+        let mut bytes = 0;
+        while next.fetch_add(1, Ordering::Relaxed) < count {
+            let offset = places.u64(..blocks) * block;
+            file.read_exact_at(buffer.block(), offset)
+                .context_of(path)?;
+            bytes += block;
+        }
+        Ok(bytes)
+    })?;
+    watch.stop(bytes, count as u64)
+}
+
+/// The names to read: those of the list, or those of the directory in sorted order, so that a seed means one order.
+fn names(directory: &Path, list: Option<&Path>) -> anyhow::Result<Vec<String>> {
+    if let Some(list) = list {
+        let text = std::fs::read_to_string(list).context_of(list)?;
+        return Ok(text.lines().map(str::to_owned).collect());
+    }
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(directory).context_of(directory)? {
+        let entry = entry.context_of(directory)?;
+        if entry.file_type().context_of(directory)?.is_file() {
+            let name = entry.file_name().into_string();
+            names.push(name.ok().context("a name is not UTF-8")?);
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+impl How {
+    fn open(&self, path: &Path) -> anyhow::Result<File> {
+        let mut options = OpenOptions::new();
+        options.read(true);
+        if self.direct {
+            options.custom_flags(libc::O_DIRECT);
+        }
+        options.open(path).context_of(path)
+    }
+
+    /// Runs `work` once per thread, with the thread's number, and adds up the bytes.
+    fn on_every_thread(
+        &self,
+        work: impl Fn(usize) -> anyhow::Result<u64> + Sync,
+    ) -> anyhow::Result<u64> {
+        std::thread::scope(|scope| {
+            let work = &work;
+            let threads: Vec<_> = (0..self.threads.max(1))
+                .map(|thread| scope.spawn(move || work(thread)))
+                .collect();
+            threads
+                .into_iter()
+                .map(|thread| thread.join().expect("a reader does not panic"))
+                .sum()
+        })
+    }
+}
+
+/// One block, aligned for `O_DIRECT`.
+struct Buffer {
+    memory: Vec<u8>,
+    start: usize,
+    len: usize,
+}
+
+impl Buffer {
+    fn new(how: &How) -> anyhow::Result<Self> {
+        let len = usize::try_from(how.block.0.max(1))?;
+        ensure!(
+            !how.direct || len.is_multiple_of(DIRECT_ALIGNMENT),
+            "--direct wants a --block that is a multiple of {DIRECT_ALIGNMENT}"
+        );
+        let memory = vec![0; len + DIRECT_ALIGNMENT];
+        let start = memory.as_ptr().align_offset(DIRECT_ALIGNMENT);
+        Ok(Self { memory, start, len })
+    }
+
+    fn block(&mut self) -> &mut [u8] {
+        &mut self.memory[self.start..self.start + self.len]
+    }
+}
+
+/// Says which path an I/O error belongs to.
+trait ContextOf<T> {
+    fn context_of(self, path: &Path) -> anyhow::Result<T>;
+}
+
+impl<T> ContextOf<T> for io::Result<T> {
+    fn context_of(self, path: &Path) -> anyhow::Result<T> {
+        self.with_context(|| format!("cannot read {}", path.display()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn how(threads: usize, block: u64) -> How {
+        How {
+            threads,
+            block: ByteSize(block),
+            direct: false,
+        }
+    }
+
+    #[test]
+    fn threads_share_a_file_without_gap_or_overlap() {
+        let file = tempfile::NamedTempFile::new().expect("a temporary file");
+        for size in [0, 1, 9_999, 10_000, 10_001] {
+            std::fs::write(file.path(), vec![7; size]).expect("room on the disk");
+            for threads in [1, 2, 3, 16] {
+                let report = sequential(file.path(), &how(threads, 1_000)).expect("readable");
+                assert_eq!(report.bytes, size as u64, "{threads} threads");
+            }
+        }
+    }
+
+    #[test]
+    fn every_small_file_is_read_once() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        for number in 0..20_usize {
+            std::fs::write(
+                directory.path().join(format!("{number:02}")),
+                vec![0; number],
+            )
+            .expect("room on the disk");
+        }
+        let names = names(directory.path(), None).expect("a listing");
+        let report = small(directory.path(), &names, &how(4, 7)).expect("readable");
+        assert_eq!((report.operations, report.bytes), (20, 190));
+    }
+}
