@@ -164,7 +164,14 @@ impl FileSystem {
                 open.remove();
             }
         }
-        self.tree().close(ino);
+        {
+            let mut tree = self.tree();
+            if file.is_corrupt() {
+                // Perhaps nobody has read on to the error: the pages that the kernel keeps may be wrong all the same.
+                tree.mark_stale(ino, Instant::now());
+            }
+            tree.close(ino);
+        }
         drop(files);
         // The file goes last and without a lock: aborting its GETs takes a while.
         drop(file);

@@ -216,12 +216,15 @@ impl Fetch {
                 }
                 let piece = chunk.split_to(chunk.len().min(writer.remaining()));
                 digest.update(&piece);
+                if piece.len() == writer.remaining() {
+                    // Before the last bytes can be seen: nobody reads all of a wrong object without an error.
+                    let crc = digest.finalize();
+                    self.shared.checked(segment.first, crc, expected)?;
+                }
                 writer.put(&piece);
             }
-            let index = segment.first;
             segment.first += 1;
             segment.writers.remove(0).finish();
-            self.shared.checked(index, digest.finalize(), expected)?;
         }
         Ok(())
     }

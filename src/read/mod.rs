@@ -7,20 +7,21 @@
 //! Three rules keep it honest and alive:
 //! - **One version.** Blocks belong to a [`Version`]; each GET carries its ETag as `If-Match`. A file never sees bytes
 //!   of two versions. What fits into one block is checked against the object's CRC-64 before a byte of it is served;
-//!   of a larger object every block's checksum is kept and combined once all have passed ([`file`]).
+//!   of a larger object every block's checksum is kept and combined once all have come ([`checks`]), before the last byte is served.
 //! - **Leases first.** A GET takes the memory of all its blocks at once, before it is sent. A reader never waits for
 //!   memory while it holds a block: it lets go, waits, and looks again. What it has put into the cache it holds until it
 //!   is answered, so it also hears why a block failed. If the cache is under such pressure that its other blocks go
 //!   before it can use them, it takes one buffer of exactly the range it needs and keeps that to itself.
 //! - **Owned tasks.** GETs run as tasks that belong to the open file. The last close aborts what is still on its way.
 
+mod checks;
 mod fetch;
 mod file;
 mod policy;
 mod served;
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
@@ -35,8 +36,8 @@ use crate::oss;
 pub use file::File;
 pub use served::Served;
 
+use checks::{Shared, Versions};
 use fetch::Claimed;
-use file::Shared;
 use policy::Plan;
 
 /// The bytes of a block as an offset.
@@ -63,13 +64,13 @@ pub enum Error {
     #[error(transparent)]
     Oss(oss::Error),
     /// The bytes that arrived are not those whose checksum OSS announced.
-    #[error("{version:?}: the content's CRC-64 is {actual}, OSS announced {expected}")]
+    #[error("{version:?}: the CRC-64 of what arrived is {actual}, it should be {expected}")]
     Corrupt {
         /// Whose bytes.
         version: Arc<Version>,
         /// CRC-64/XZ of what arrived.
         actual: u64,
-        /// `x-oss-hash-crc64ecma`.
+        /// `x-oss-hash-crc64ecma`; of a block that came again, that of the first time.
         expected: u64,
     },
     /// The GET that was to fill a block was given up, because the file it was for was closed.
@@ -104,6 +105,7 @@ pub struct Reader {
     metrics: Arc<Metrics>,
     runtime: Handle,
     ahead_gets: Arc<Semaphore>,
+    versions: Mutex<Versions>,
 }
 
 impl Reader {
@@ -126,6 +128,7 @@ impl Reader {
             metrics,
             runtime,
             ahead_gets,
+            versions: Mutex::default(),
         })
     }
 
@@ -137,7 +140,8 @@ impl Reader {
             .config
             .window_bytes_max
             .min(self.budget.max_lease(Class::ReadAhead) / 2);
-        Arc::new(File::new(version, window))
+        let mut versions = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::new(File::new(versions.open(version), window))
     }
 
     /// Answers a READ from memory, without waiting, and starts what is to be fetched ahead.

@@ -2,6 +2,13 @@
 //!
 //! - [`tidy`]: the rules of the source tree itself.
 //! - [`mount`]: the main job, by real mounts of a development server.
+//! - [`bytes`]: the bytes of a file are those of its object, however they are read.
+//! - [`names`]: what keys can be names, and what becomes of those that cannot.
+//! - [`directories`]: listings that are long, and that change while they are read.
+//! - [`freshness`]: how soon others' changes are seen, and that an open file is one version.
+//! - [`replaced`]: no reader ever sees bytes of two versions.
+//! - [`faults`]: what goes wrong on the way to OSS costs time, never bytes.
+//! - [`memory`]: the process stays within its budget.
 //! - [`read`]: reading against a development server, without a kernel.
 //! - [`file_system`]: names, directories and files against one, without a kernel.
 //! - [`credentials`]: sets that rotate, run out, come late or torn, and stay secret.
@@ -10,16 +17,28 @@
 //! - [`interrupts`]: whoever is killed while waiting for us is gone at once.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "the tests run where an offset fits into a usize"
+)]
 
 mod background;
+mod bytes;
 mod credentials;
+mod directories;
+mod faults;
 mod file_system;
+mod freshness;
 mod harness;
 mod interrupts;
+mod kernel;
 mod launch;
+mod memory;
 mod mount;
+mod names;
 mod preflight;
 mod read;
+mod replaced;
 mod roles;
 mod stack;
 mod tidy;
