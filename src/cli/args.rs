@@ -26,7 +26,7 @@ pub(super) struct MountArgs {
     /// Directory to mount on; it must exist.
     pub(super) mountpoint: PathBuf,
 
-    /// What to mount: oss://BUCKET[.ENDPOINT][/PREFIX].
+    /// Bucket to mount; with its endpoint, if --endpoint does not say it, and with the directory to show as the root.
     #[arg(env = "ROLEFS_BUCKET", value_name = "oss://BUCKET[.ENDPOINT][/PREFIX]")]
     pub(super) bucket: Option<String>,
 
