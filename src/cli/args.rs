@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use clap::builder::BoolishValueParser;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
 /// Mounts the object-storage bucket of a job's RAM role as a directory.
@@ -45,6 +46,7 @@ pub(super) struct MountArgs {
     #[arg(
         long,
         env = "ROLEFS_CREDENTIALS",
+        hide_env_values = true, // a URL may hold a password
         default_value = "auto",
         value_name = "SOURCE"
     )]
@@ -60,10 +62,10 @@ pub(super) struct MountArgs {
     pub(super) signature: String,
 
     /// Address the bucket in the path instead of the host name. Always on for an endpoint that is an IP address.
-    #[arg(long, env = "ROLEFS_PATH_STYLE")]
+    #[arg(long, env = "ROLEFS_PATH_STYLE", value_parser = BoolishValueParser::new())]
     pub(super) path_style: bool,
 
-    /// Memory for cached, prefetched and in-flight bytes; by default 1/8 of the memory limit, at most 4GiB.
+    /// Memory for cached, prefetched and in-flight bytes; at least 16MiB; by default 1/8 of the memory limit, at most 4GiB.
     #[arg(long, env = "ROLEFS_MEMORY", value_name = "SIZE")]
     pub(super) memory: Option<String>,
 
@@ -112,11 +114,11 @@ pub(super) struct MountArgs {
     pub(super) dir_mode: String,
 
     /// Let other users than the one that mounts use the mount.
-    #[arg(long, env = "ROLEFS_ALLOW_OTHER")]
+    #[arg(long, env = "ROLEFS_ALLOW_OTHER", value_parser = BoolishValueParser::new())]
     pub(super) allow_other: bool,
 
     /// Stay in the foreground, for supervisors; log to the terminal.
-    #[arg(long, env = "ROLEFS_FOREGROUND")]
+    #[arg(long, env = "ROLEFS_FOREGROUND", value_parser = BoolishValueParser::new())]
     pub(super) foreground: bool,
 
     /// Write the log here; in the background by default to a file in the temporary directory.

@@ -16,12 +16,10 @@ use crate::buffer::MEMORY_BYTES_MIN;
 use crate::credentials;
 use crate::object::Prefix;
 use crate::oss::{Endpoint, SignatureVersion};
+use crate::tree::NEGATIVE_TTL_MAX;
 
 /// Default of `--memory`, unless 1/8 of the memory limit is less.
 const MEMORY_BYTES_DEFAULT_MAX: u64 = 4 << 30;
-
-/// The longest a negative answer is believed: what another node creates appears within this.
-const NEGATIVE_TTL_MAX: Duration = Duration::from_secs(1);
 
 /// Every bound of the program, with its reason. All are printed at start in the debug log.
 #[derive(Debug, Clone)]

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, anyhow};
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::args::MountArgs;
@@ -90,13 +90,30 @@ fn serve(config: &Config, readiness: &mut Readiness) -> Result<()> {
         .enable_all()
         .build()
         .context("cannot start the async runtime")?;
-    let prepared = runtime.block_on(prepare(config, &metrics, runtime.handle()))?;
+    let outcome = serve_on(&runtime, config, &metrics, readiness);
+    // Not by its drop, which waits for ever: a thread may hang in a name resolution, or in a file that is a pipe.
+    match &outcome {
+        Ok(()) => runtime.shutdown_timeout(GOODBYE_MAX),
+        Err(_) => runtime.shutdown_background(),
+    }
+    outcome
+}
+
+fn serve_on(
+    runtime: &Runtime,
+    config: &Config,
+    metrics: &Arc<Metrics>,
+    readiness: &mut Readiness,
+) -> Result<()> {
+    let prepared = runtime.block_on(prepare(config, metrics, runtime.handle()))?;
     let watching = Arc::clone(&prepared.credentials).watch();
     let _watch = AbortOnDropHandle::new(runtime.spawn(watching));
     let options = MountOptions {
         source: format!("oss://{}/{}", config.bucket, config.prefix),
         allow_other: config.allow_other,
     };
+    // From here on a signal takes the mount away: it must not end the process and leave a dead mount behind.
+    let mut signals = runtime.block_on(async { Signals::new() })?;
     let Mounted { mountpoint, fd } = fuse::mount(&config.mountpoint, &options)
         .map_err(|error| preflight::explain_mount(&error))?;
     let mut unmount_on_error = UnmountOnDrop::new(&mountpoint);
@@ -109,7 +126,7 @@ fn serve(config: &Config, readiness: &mut Readiness) -> Result<()> {
         fd,
         Arc::clone(&prepared.fs),
         &session_options,
-        Arc::clone(&metrics),
+        Arc::clone(metrics),
         runtime.handle(),
     )
     .context("the kernel refused the FUSE session")?;
@@ -125,11 +142,11 @@ fn serve(config: &Config, readiness: &mut Readiness) -> Result<()> {
     runtime.block_on(first_answer(&mountpoint))?;
     tracing::info!(bucket = config.bucket, prefix = %config.prefix, mountpoint = %mountpoint.display(), "mounted");
     readiness.ready()?;
-    let outcome = runtime.block_on(until_the_end(&mountpoint, wait));
+    let outcome = runtime.block_on(until_the_end(&mountpoint, wait, &mut signals));
     if outcome.is_ok() {
         unmount_on_error.disarm();
     }
-    finish(config, &metrics, &prepared, runtime);
+    finish(config, metrics, &prepared);
     outcome
 }
 
@@ -272,25 +289,48 @@ async fn first_answer(mountpoint: &Path) -> Result<()> {
     }
 }
 
+/// The signals that end a mount. They are caught, and kept, as soon as this is made.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    /// To be called within the runtime.
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Resolves with the name of the signal that asks for the end.
+    async fn end(&mut self) -> &'static str {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return "SIGTERM",
+                _ = self.interrupt.recv() => return "SIGINT",
+                // A terminal that closes is no reason to end a mount.
+                _ = self.hangup.recv() => {}
+            }
+        }
+    }
+}
+
 /// Resolves when the mount has ended, by umount(8) or by a signal to this process.
 async fn until_the_end(
     mountpoint: &Path,
     mut ended: tokio::sync::oneshot::Receiver<io::Result<()>>,
+    signals: &mut Signals,
 ) -> Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hangup = signal(SignalKind::hangup())?;
-    let named = loop {
-        tokio::select! {
-            ended = &mut ended => {
-                tracing::info!("unmounted");
-                return ended.unwrap_or(Ok(())).context("the FUSE session failed");
-            }
-            _ = terminate.recv() => break "SIGTERM",
-            _ = interrupt.recv() => break "SIGINT",
-            // A terminal that closes is no reason to end a mount.
-            _ = hangup.recv() => {}
+    let named = tokio::select! {
+        ended = &mut ended => {
+            tracing::info!("unmounted");
+            return ended.unwrap_or(Ok(())).context("the FUSE session failed");
         }
+        named = signals.end() => named,
     };
     tracing::info!("{named}: unmounting");
     if let Err(error) = fuse::unmount(mountpoint, false) {
@@ -305,8 +345,8 @@ async fn until_the_end(
     Ok(())
 }
 
-/// Says what the mount has done, and lets go.
-fn finish(config: &Config, metrics: &Metrics, prepared: &Prepared, runtime: Runtime) {
+/// Says what the mount has done.
+fn finish(config: &Config, metrics: &Metrics, prepared: &Prepared) {
     tracing::info!(
         reads = metrics.read.reads.get(),
         bytes_served = metrics.read.bytes_served.get(),
@@ -321,7 +361,6 @@ fn finish(config: &Config, metrics: &Metrics, prepared: &Prepared, runtime: Runt
     {
         tracing::warn!("--stats-file {}: {error}", path.display());
     }
-    runtime.shutdown_timeout(GOODBYE_MAX);
 }
 
 /// Takes the mount away if the way to the running mount fails half-way, or if the session fails.

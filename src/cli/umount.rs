@@ -1,26 +1,17 @@
 //! `rolefs umount`.
 
-use anyhow::{Context, Result, ensure};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
 
 use super::args::UmountArgs;
 use crate::fuse;
 
 /// Ends a mount of ours.
 pub(super) fn run(args: &UmountArgs) -> Result<()> {
-    // A dead mount cannot be looked at (ENOTCONN), but its parent can.
-    let mountpoint = std::path::absolute(&args.mountpoint)?;
-    let resolved = match (
-        mountpoint.parent().map(std::path::Path::canonicalize),
-        mountpoint.file_name(),
-    ) {
-        (Some(Ok(parent)), Some(name)) => parent.join(name),
-        _ => mountpoint.canonicalize().unwrap_or(mountpoint),
-    };
-    ensure!(
-        fuse::mounted_at(&resolved).is_some(),
-        "{}: no rolefs mount is there",
-        args.mountpoint.display()
-    );
+    let resolved = mounted(&args.mountpoint)?
+        .with_context(|| format!("{}: no rolefs mount is there", args.mountpoint.display()))?;
     fuse::unmount(&resolved, args.lazy)
         .map_err(|error| {
             let remedy = match error.raw_os_error() {
@@ -33,4 +24,20 @@ pub(super) fn run(args: &UmountArgs) -> Result<()> {
             anyhow::Error::new(error).context(remedy)
         })
         .with_context(|| args.mountpoint.display().to_string())
+}
+
+/// Where a mount of ours is that `path` names, by itself or through links.
+fn mounted(path: &Path) -> io::Result<Option<PathBuf>> {
+    let path = std::path::absolute(path)?;
+    // A dead mount may not be looked at (ENOTCONN), but its parent can.
+    let by_parent = path
+        .parent()
+        .and_then(|parent| parent.canonicalize().ok())
+        .zip(path.file_name())
+        .map(|(parent, name)| parent.join(name));
+    let by_links = || path.canonicalize().ok();
+    let is_ours = |place: &PathBuf| fuse::mounted_at(place).is_some();
+    Ok(by_parent
+        .filter(is_ours)
+        .or_else(|| by_links().filter(is_ours)))
 }

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use crate::object::KeyError;
 use crate::oss::{self, Kind};
 use crate::read;
 use crate::tree;
@@ -127,6 +128,16 @@ impl From<read::Error> for Error {
     }
 }
 
+/// Where OSS can have no key there is nothing.
+impl From<KeyError> for Error {
+    fn from(error: KeyError) -> Self {
+        match error {
+            KeyError::TooLong(_) => Self::NameTooLong,
+            KeyError::Empty | KeyError::LeadingSlash | KeyError::NotADirectory => Self::NotFound,
+        }
+    }
+}
+
 impl From<tree::Stale> for Error {
     fn from(error: tree::Stale) -> Self {
         Self::Stale(Arc::from(error.to_string()))
@@ -138,7 +149,20 @@ impl From<tree::PathError> for Error {
         match error {
             tree::PathError::Gone => Self::Stale(Arc::from(error.to_string())),
             tree::PathError::OtherKind => Self::NotADirectory,
-            tree::PathError::Key(_) => Self::NameTooLong,
+            tree::PathError::Key(error) => error.into(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::object::Prefix;
+
+    #[test]
+    fn a_name_that_no_key_has_is_not_there() {
+        let error = |name: &str| Prefix::root().object(name).map_err(Error::from);
+        assert!(matches!(error("\\x"), Err(Error::NotFound)));
+        assert!(matches!(error(&"x".repeat(1024)), Err(Error::NameTooLong)));
     }
 }

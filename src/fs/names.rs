@@ -121,7 +121,7 @@ impl FileSystem {
                 Known::Fresh(ino) | Known::Expired(ino) => guess(&tree, ino),
                 Known::Absent { .. } | Known::Unknown | Known::Stale => Guess::Unknown,
             };
-            let key = prefix.object(name).map_err(|_| Error::NameTooLong)?;
+            let key = prefix.object(name)?;
             (key, prefix.directory(name).ok(), guess)
         };
         let answer = self.ask(op, &key, directory.as_ref(), guess).await?;

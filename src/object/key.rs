@@ -1,6 +1,6 @@
 //! Object keys and the prefixes that stand for directories.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
 /// Bytes of the longest object key (OSS help "Object naming conventions": 1 to 1023 bytes of UTF-8).
@@ -31,6 +31,17 @@ fn check(text: &str) -> Result<(), KeyError> {
         return Err(KeyError::LeadingSlash);
     }
     Ok(())
+}
+
+/// Shows a text from the bucket in a message: whoever writes objects chooses it, and must not begin a line of our log.
+pub(super) fn one_line(text: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    text.chars().try_for_each(|letter| {
+        if letter.is_control() {
+            write!(f, "{}", letter.escape_default())
+        } else {
+            f.write_char(letter)
+        }
+    })
 }
 
 /// The name of one object in its bucket: 1 to 1023 bytes of UTF-8 that do not begin with `/` or `\`.
@@ -64,9 +75,10 @@ impl fmt::Debug for ObjectKey {
     }
 }
 
+/// For messages: in one line, control characters escaped.
 impl fmt::Display for ObjectKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        one_line(&self.0, f)
     }
 }
 
@@ -123,9 +135,10 @@ impl fmt::Debug for Prefix {
     }
 }
 
+/// For messages: in one line, control characters escaped.
 impl fmt::Display for Prefix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        one_line(&self.0, f)
     }
 }
 
@@ -149,6 +162,14 @@ mod tests {
         assert_eq!(ObjectKey::new("/a"), Err(KeyError::LeadingSlash));
         assert_eq!(ObjectKey::new("\\a"), Err(KeyError::LeadingSlash));
         assert!(ObjectKey::new("a//b").is_ok());
+    }
+
+    #[test]
+    fn a_key_is_shown_in_one_line() -> Result<(), KeyError> {
+        let key = ObjectKey::new("a b/ü\n2026 ERROR\u{1b}[31m")?;
+        assert_eq!(key.to_string(), "a b/ü\\n2026 ERROR\\u{1b}[31m");
+        assert_eq!(Prefix::new("x\r/")?.to_string(), "x\\r/");
+        Ok(())
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::ObjectKey;
+use super::key::one_line;
 
 /// OSS's name for one content of a key, kept without its quotes.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -37,9 +38,10 @@ impl fmt::Debug for ETag {
     }
 }
 
+/// For messages: in one line, control characters escaped.
 impl fmt::Display for ETag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        one_line(&self.0, f)
     }
 }
 

@@ -63,6 +63,19 @@ fn credentials_that_the_server_does_not_know() {
 }
 
 #[test]
+fn a_credentials_file_that_hangs() {
+    let world = World::with_default_role();
+    let pipe = world.path("pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let option = format!("--credentials=file:{}", pipe.display());
+    world.refused(
+        without_credentials(&world),
+        &[&option],
+        &["credentials cannot be used", "reading it takes too long"],
+    );
+}
+
+#[test]
 fn an_endpoint_where_nobody_listens() {
     let world = World::with_default_role();
     let closed = std::net::TcpListener::bind("127.0.0.1:0")
@@ -154,6 +167,9 @@ fn values_that_cannot_be_meant() {
     let mut nameless = world.rolefs();
     nameless.env_remove("ROLEFS_ENDPOINT");
     world.refused(nameless, &[], &["no endpoint is given", "--endpoint"]);
+    let mut switch = world.rolefs();
+    switch.env("ROLEFS_ALLOW_OTHER", "perhaps");
+    world.refused(switch, &[], &["--allow-other", "perhaps"]);
     let mut regionless = world.rolefs();
     regionless.env_remove("ROLEFS_REGION");
     world.refused(regionless, &[], &["the region is unknown", "cn-hangzhou"]);
@@ -281,6 +297,28 @@ fn a_clock_that_is_twenty_minutes_off_is_corrected() {
         );
         assert_eq!(metrics.value("rolefs_fuse_errors_total"), 0);
     }
+}
+
+#[test]
+fn a_mountpoint_that_is_a_link() {
+    let world = World::with_default_role();
+    world.put("a", "x");
+    let link = world.path("link");
+    fs::create_dir(world.path("mnt")).unwrap();
+    std::os::unix::fs::symlink(world.path("mnt"), &link).unwrap();
+    // Switches by their variables, in the words that people use.
+    let mut rolefs = world.rolefs();
+    rolefs
+        .env("ROLEFS_PATH_STYLE", "1")
+        .env("ROLEFS_FOREGROUND", "no");
+    let prompt = world.background("link", rolefs, &[]);
+    assert!(prompt.output.status.success(), "{}", prompt.stderr());
+    assert_eq!(fs::read(world.path("mnt/a")).unwrap(), b"x");
+    let mut umount = world.rolefs();
+    umount.arg("umount").arg(&link);
+    let umounted = output(umount);
+    assert!(umounted.status.success(), "{umounted:?}");
+    assert!(!is_mounted(&world.path("mnt")));
 }
 
 #[test]
