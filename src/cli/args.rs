@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::builder::BoolishValueParser;
+use clap::builder::{BoolishValueParser, OsStringValueParser, TypedValueParser};
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
 /// Mounts the object-storage bucket of a job's RAM role as a directory.
@@ -122,7 +122,7 @@ pub(super) struct MountArgs {
     pub(super) foreground: bool,
 
     /// Write the log here; in the background by default to a file in the temporary directory.
-    #[arg(long, env = "ROLEFS_LOG_FILE", value_name = "PATH")]
+    #[arg(long, env = "ROLEFS_LOG_FILE", value_name = "PATH", value_parser = path())]
     pub(super) log_file: Option<PathBuf>,
 
     /// How much to log: error, warn, info, debug or trace, or a filter such as rolefs::oss=debug.
@@ -135,8 +135,31 @@ pub(super) struct MountArgs {
     pub(super) log_level: String,
 
     /// Write the mount's metrics here when it ends, as Prometheus text.
-    #[arg(long, env = "ROLEFS_STATS_FILE", value_name = "PATH")]
+    #[arg(long, env = "ROLEFS_STATS_FILE", value_name = "PATH", value_parser = path())]
     pub(super) stats_file: Option<PathBuf>,
+}
+
+/// A path that may be empty, which clap's own refuses.
+fn path() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
+}
+
+impl MountArgs {
+    /// Takes what is empty for absent: a startup command writes `ROLEFS_REGION=$REGION` whether or not there is a region.
+    pub(super) fn without_empty(mut self) -> Self {
+        for text in [
+            &mut self.bucket,
+            &mut self.endpoint,
+            &mut self.region,
+            &mut self.memory,
+        ] {
+            text.take_if(|text| text.is_empty());
+        }
+        for path in [&mut self.log_file, &mut self.stats_file] {
+            path.take_if(|path| path.as_os_str().is_empty());
+        }
+        self
+    }
 }
 
 #[derive(Debug, ClapArgs)]
@@ -158,6 +181,29 @@ mod tests {
     #[test]
     fn the_flags_are_well_formed() {
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn an_empty_value_is_an_absent_one() {
+        let typed = [
+            "rolefs",
+            "mount",
+            "--region=",
+            "--endpoint=",
+            "--memory=",
+            "--log-file=",
+            "/mnt",
+            "",
+        ];
+        let Command::Mount(args) = Args::parse_from(typed).command else {
+            panic!("mount was typed");
+        };
+        let args = args.without_empty();
+        assert_eq!(
+            (args.bucket, args.endpoint, args.region, args.memory),
+            (None, None, None, None)
+        );
+        assert_eq!(args.log_file, None);
     }
 
     #[test]

@@ -111,6 +111,7 @@ pub(super) struct Config {
 impl Config {
     /// Gives the arguments their meaning.
     pub(super) fn new(args: MountArgs, around: Surroundings) -> Result<Self> {
+        let args = args.without_empty();
         let target = Target::parse(args.bucket.as_deref().context(
             "no bucket is given; pass oss://BUCKET[.ENDPOINT][/PREFIX] or set ROLEFS_BUCKET",
         )?)?;
