@@ -27,7 +27,7 @@ pub(super) struct MountArgs {
     /// Directory to mount on; it must exist.
     pub(super) mountpoint: PathBuf,
 
-    /// What to mount: oss://BUCKET[.ENDPOINT][/PREFIX].
+    /// What to mount: `oss://BUCKET[.ENDPOINT][/PREFIX]`.
     #[arg(env = "ROLEFS_BUCKET", value_name = "oss://BUCKET[.ENDPOINT][/PREFIX]")]
     pub(super) bucket: Option<String>,
 

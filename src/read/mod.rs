@@ -7,7 +7,7 @@
 //! Three rules keep it honest and alive:
 //! - **One version.** Blocks belong to a [`Version`]; each GET carries its ETag as `If-Match`. A file never sees bytes
 //!   of two versions. What fits into one block is checked against the object's CRC-64 before a byte of it is served;
-//!   of a larger object every block's checksum is kept and combined once all have passed ([`file`]).
+//!   of a larger object every block's checksum is kept and combined once all have passed ([`mod@file`]).
 //! - **Leases first.** A GET takes the memory of all its blocks at once, before it is sent. A reader never waits for
 //!   memory while it holds a block: it lets go, waits, and looks again. What it has put into the cache it holds until it
 //!   is answered, so it also hears why a block failed. If the cache is under such pressure that its other blocks go
