@@ -65,6 +65,8 @@ pub(super) struct Surroundings {
     /// The user and group that mount.
     pub(super) uid: u32,
     pub(super) gid: u32,
+    /// What relative paths start from.
+    pub(super) directory: PathBuf,
 }
 
 impl Surroundings {
@@ -78,6 +80,8 @@ impl Surroundings {
             cores: std::thread::available_parallelism().map_or(2, usize::from),
             uid: nix::unistd::geteuid().as_raw(),
             gid: nix::unistd::getegid().as_raw(),
+            // Without one, relative paths fail when they are used.
+            directory: env::current_dir().unwrap_or_default(),
         }
     }
 }
@@ -112,6 +116,8 @@ impl Config {
     /// Gives the arguments their meaning.
     pub(super) fn new(args: MountArgs, around: Surroundings) -> Result<Self> {
         let args = args.without_empty();
+        // A mount leaves the directory it was started in.
+        let absolute = |path: PathBuf| around.directory.join(path);
         let target = Target::parse(args.bucket.as_deref().context(
             "no bucket is given; pass oss://BUCKET[.ENDPOINT][/PREFIX] or set ROLEFS_BUCKET",
         )?)?;
@@ -123,8 +129,12 @@ impl Config {
         let attr_ttl = duration("--attr-ttl", &args.attr_ttl)?;
         let hold = duration("--hold", &args.hold)?;
         let source = credentials::Source::from_str(&args.credentials).context("--credentials")?;
+        let source = match source {
+            credentials::Source::File(path) => credentials::Source::File(absolute(path)),
+            source => source,
+        };
         Ok(Self {
-            mountpoint: args.mountpoint,
+            mountpoint: absolute(args.mountpoint),
             bucket: target.bucket,
             prefix: target.prefix,
             endpoint: Endpoint::from_str(&endpoint).context("--endpoint")?,
@@ -144,9 +154,9 @@ impl Config {
             dir_mode: mode("--dir-mode", &args.dir_mode)?,
             allow_other: args.allow_other,
             foreground: args.foreground,
-            log_file: args.log_file,
+            log_file: args.log_file.map(absolute),
             log_level: args.log_level,
-            stats_file: args.stats_file,
+            stats_file: args.stats_file.map(absolute),
             limits: Limits::for_cores(around.cores),
         })
     }

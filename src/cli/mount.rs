@@ -141,6 +141,10 @@ fn serve_on(
         .context("cannot start the session's thread")?;
     runtime.block_on(first_answer(&mountpoint))?;
     tracing::info!(bucket = config.bucket, prefix = %config.prefix, mountpoint = %mountpoint.display(), "mounted");
+    if daemon::is_child() {
+        // The file system that it was started on is not kept busy; all paths are absolute by now.
+        std::env::set_current_dir("/").context("cannot leave the directory")?;
+    }
     readiness.ready()?;
     let outcome = runtime.block_on(until_the_end(&mountpoint, wait, &mut signals));
     if outcome.is_ok() {

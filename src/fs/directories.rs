@@ -20,8 +20,8 @@ use crate::tree::{
     self, DirectoryStream, Ino, Known, ListingStart, More, Page, Position, Settled, Tree, What, Why,
 };
 
-/// Pages of a directory that a handle keeps: 64,000 entries, about 10 MB.
-const PAGES_MAX: usize = 64;
+/// Pages of a directory that a handle keeps: 8,000 entries, about 1.2 MB. A reader that goes back farther lists again.
+const PAGES_MAX: usize = 8;
 
 /// Entries that go into the tree under one lock.
 const CHUNK: usize = 64;

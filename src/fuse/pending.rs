@@ -131,7 +131,11 @@ fn wants_to_stop(tid: u32) -> bool {
     }
     match fs::read_to_string(format!("/proc/{tid}/status")) {
         Ok(status) => stop_is_pending(&status),
-        Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+        // A /proc that hides other users' processes (hidepid) shows nothing of one that lives.
+        Err(_) => i32::try_from(tid).is_ok_and(|tid| {
+            nix::sys::signal::kill(nix::unistd::Pid::from_raw(tid), None)
+                == Err(nix::errno::Errno::ESRCH)
+        }),
     }
 }
 
