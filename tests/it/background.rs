@@ -42,6 +42,8 @@ fn the_prompt_returns_when_the_mount_answers() {
     let daemon = prompt.daemon().unwrap();
     assert_eq!(stat_field(daemon, 3), daemon.to_string(), "its own session");
     assert_eq!(stat_field(daemon, 4), "0", "no terminal");
+    let directory = fs::read_link(format!("/proc/{daemon}/cwd")).unwrap();
+    assert_eq!(directory.to_str(), Some("/"), "no directory is kept busy");
     for fd in 0..3 {
         let open = fs::read_link(format!("/proc/{daemon}/fd/{fd}")).unwrap();
         assert_eq!(open.to_str(), Some("/dev/null"), "{fd}");
