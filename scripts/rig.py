@@ -167,7 +167,8 @@ class Mount:
     `command` is the whole command line; it must serve until SIGTERM or until the mount point is unmounted.
     """
 
-    def __init__(self, command, mountpoint, environment=None, log=None):
+    def __init__(self, command, mountpoint, environment=None, log=None, ends_with_its_mount=True):
+        self.ends_with_its_mount = ends_with_its_mount
         self.command = [str(part) for part in command]
         self.path = pathlib.Path(mountpoint)
         self.environment = environment or {}
@@ -221,9 +222,11 @@ class Mount:
         if os.path.ismount(self.path):
             subprocess.run(["umount", "--lazy", self.path], check=False, timeout=STOP_SECONDS)
         try:
-            self.process.wait(STOP_SECONDS)
+            if self.ends_with_its_mount:
+                self.process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
-            stop(self.process)
+            pass
+        stop(self.process)
 
     @property
     def pid(self):

@@ -87,7 +87,7 @@ class Bench:
         """Through FUSE, from memory."""
         command = [self.yardstick, "null", "--size", self.options.big_bytes, "--files", self.options.files]
         command += ["--file-size", FILE_BYTES, self.directory / "null"]
-        with rig.Mount(command, self.directory / "null") as mount:
+        with rig.Mount(command, self.directory / "null", ends_with_its_mount=False) as mount:
             yield "null", self.measure(self.read(mount, workload, count), mount.pid)
 
     def mount(self, workload, count):
