@@ -1,0 +1,32 @@
+//! Every bound of the program.
+
+/// Every bound of the program, with its reason. All are printed at start in the debug log.
+#[derive(Debug, Clone)]
+pub(in crate::cli) struct Limits {
+    /// The farthest one stream is read ahead: 16 requests of 8 MiB, 1.3 GB/s at 100 MB/s a connection and 20 ms.
+    pub(in crate::cli) window_bytes_max: u64,
+    /// Read-ahead GETs in flight. Past this OSS gains nothing more on the links that were measured.
+    pub(in crate::cli) ahead_gets_max: usize,
+    /// Names and inodes known without being used by the kernel, about 300 bytes each.
+    pub(in crate::cli) cached_entries_max: usize,
+    /// Requests of the kernel that may be in flight in the background (its own read-ahead).
+    pub(in crate::cli) max_background: u16,
+    /// Threads that take requests from the kernel; hits are answered on them.
+    pub(in crate::cli) fuse_threads: usize,
+    /// Threads of the async runtime.
+    pub(in crate::cli) runtime_threads: usize,
+}
+
+impl Limits {
+    /// The bounds for a machine of so many cores.
+    pub(super) fn for_cores(cores: usize) -> Self {
+        Self {
+            window_bytes_max: 128 << 20,
+            ahead_gets_max: 64,
+            cached_entries_max: 100_000,
+            max_background: 64,
+            fuse_threads: cores.clamp(2, 8),
+            runtime_threads: cores.clamp(2, 8),
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Values as they are typed: durations, modes, sizes.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use bytesize::ByteSize;
+
+use crate::buffer::MEMORY_BYTES_MIN;
+
+/// Default of `--memory`, unless 1/8 of the memory limit is less.
+const MEMORY_BYTES_DEFAULT_MAX: u64 = 4 << 30;
+
+/// A duration with its unit, at most a day.
+pub(super) fn duration(flag: &str, text: &str) -> Result<Duration> {
+    if text == "0" {
+        return Ok(Duration::ZERO);
+    }
+    let parsed = text
+        .parse::<jiff::SignedDuration>()
+        .ok()
+        .and_then(|duration| Duration::try_from(duration).ok())
+        .with_context(|| {
+            format!("{flag} {text}: not a duration; write for instance 500ms, 30s or 2min")
+        })?;
+    ensure!(
+        parsed <= Duration::from_secs(86_400),
+        "{flag} {text}: at most 24h"
+    );
+    Ok(parsed)
+}
+
+/// Permission bits, octal.
+pub(super) fn mode(flag: &str, text: &str) -> Result<u16> {
+    u16::from_str_radix(text, 8)
+        .ok()
+        .filter(|&mode| mode <= 0o777)
+        .with_context(|| format!("{flag} {text}: not permission bits; write for instance 0644"))
+}
+
+/// `--memory`, or its default for a machine with so much.
+pub(super) fn memory(flag: Option<&str>, limit: u64) -> Result<u64> {
+    let Some(text) = flag else {
+        return Ok((limit / 8).clamp(MEMORY_BYTES_MIN, MEMORY_BYTES_DEFAULT_MAX));
+    };
+    let bytes = text
+        .parse::<ByteSize>()
+        .map_err(|_| anyhow::anyhow!("--memory {text}: not a size; write for instance 512MiB"))?
+        .as_u64();
+    ensure!(
+        bytes >= MEMORY_BYTES_MIN,
+        "--memory {text}: at least {}",
+        ByteSize::b(MEMORY_BYTES_MIN).display().iec()
+    );
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_units_and_a_bound() {
+        assert_eq!(
+            duration("--hold", "2min").ok(),
+            Some(Duration::from_secs(120))
+        );
+        assert_eq!(
+            duration("--hold", "500ms").ok(),
+            Some(Duration::from_millis(500))
+        );
+        assert_eq!(duration("--hold", "0").ok(), Some(Duration::ZERO));
+        assert_eq!(duration("--hold", "0s").ok(), Some(Duration::ZERO));
+        for bad in ["", "soon", "-1s", "25h", "12"] {
+            assert!(duration("--hold", bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn memory_has_a_minimum_and_a_default() {
+        assert_eq!(memory(None, 64 << 30).ok(), Some(4 << 30));
+        assert_eq!(memory(None, 8 << 30).ok(), Some(1 << 30));
+        assert_eq!(memory(None, 1 << 20).ok(), Some(MEMORY_BYTES_MIN));
+        assert_eq!(memory(Some("512MiB"), 0).ok(), Some(512 << 20));
+        let below = (MEMORY_BYTES_MIN - 1).to_string();
+        assert!(memory(Some(&below), 0).is_err());
+        assert!(memory(Some(&MEMORY_BYTES_MIN.to_string()), 0).is_ok());
+        assert!(memory(Some("much"), 0).is_err());
+    }
+
+    #[test]
+    fn modes_are_octal_permission_bits() {
+        assert_eq!(mode("--file-mode", "0640").ok(), Some(0o640));
+        assert!(mode("--file-mode", "0888").is_err());
+        assert!(mode("--file-mode", "1777").is_err());
+    }
+}
