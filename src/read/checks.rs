@@ -9,9 +9,9 @@
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use crc_fast::CrcAlgorithm::Crc64Xz;
 use lru::LruCache;
 
+use super::shift::combine;
 use super::{BLOCK, Error, block_len};
 use crate::object::Version;
 
@@ -147,8 +147,6 @@ impl Checks {
     }
 
     /// Notes one block.
-    ///
-    /// Combining costs some ten microseconds a block, so it is done as blocks arrive and not for all at the end.
     fn note(&mut self, index: u64, crc: u64) -> Noted {
         if self.blocks.is_empty() {
             self.blocks = vec![None; self.count];
@@ -164,7 +162,7 @@ impl Checks {
             let len = block_len(self.size, self.combined as u64) as u64;
             self.whole = match self.combined {
                 0 => *crc,
-                _ => crc_fast::checksum_combine(Crc64Xz, self.whole, *crc, len),
+                _ => combine(self.whole, *crc, len),
             };
             self.combined += 1;
         }
@@ -178,6 +176,8 @@ impl Checks {
 
 #[cfg(test)]
 mod tests {
+    use crc_fast::CrcAlgorithm::Crc64Xz;
+
     use super::*;
     use crate::object::{ETag, ObjectKey};
 

@@ -19,6 +19,7 @@ mod fetch;
 mod file;
 mod policy;
 mod served;
+mod shift;
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
