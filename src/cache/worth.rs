@@ -3,7 +3,7 @@
 //! Bytes that were handed to the kernel are in its page cache too, and most data is read once an epoch in an order that no
 //! cache survives. Keeping all of it here would hold memory twice, and fresh memory is dear: the kernel zeroes each page
 //! before the first use, which costs more than fetching it from the socket. So the cache begins small, and a stream is
-//! served out of the same few hundred blocks over and over. It grows when it proves too small: when a block is fetched
+//! served out of the same few dozen blocks over and over. It grows when it proves too small: when a block is fetched
 //! again that was let go only because of this bound. Then it may grow up to the whole budget.
 
 use std::num::NonZeroUsize;
@@ -13,7 +13,7 @@ use lru::LruCache;
 use crate::object::Version;
 
 /// Where the bound begins, unless a quarter of the budget is less.
-const BYTES_FIRST: u64 = 128 << 20;
+const BYTES_FIRST: u64 = 32 << 20;
 
 /// Blocks remembered after they were let go: 64 GiB of whole blocks. About 4 MiB when full.
 const GHOSTS_MAX: NonZeroUsize = NonZeroUsize::new(1 << 16).expect("not zero");

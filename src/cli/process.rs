@@ -22,12 +22,16 @@ pub(super) fn harden() {
 /// Makes the allocator give memory back: blocks of small objects come and go, and the budget counts them, not what an
 /// arena keeps of them.
 pub(super) fn tune_allocator() {
-    // From this size on each allocation is its own mapping, which free(3) returns to the kernel. Setting it also stops glibc
-    // from raising it by itself up to 32 MiB (mallopt(3)).
-    const MMAP_THRESHOLD: libc::c_int = 128 << 10;
-    // SAFETY: called before any other thread exists; sets two integers of the allocator.
+    // From this size on each allocation is its own mapping, which free(3) returns to the kernel. Above the buffers that hyper
+    // reads bodies into (8 KiB + 100 pages): mapped and unmapped for each of them, their pages would be zeroed once per byte
+    // received. Setting it also stops glibc from raising it by itself up to 32 MiB (mallopt(3)).
+    const MMAP_THRESHOLD: libc::c_int = 512 << 10;
+    // What an arena may keep free at its end, for the same reason.
+    const TRIM_THRESHOLD: libc::c_int = 4 << 20;
+    // SAFETY: called before any other thread exists; sets three integers of the allocator.
     unsafe {
         libc::mallopt(libc::M_MMAP_THRESHOLD, MMAP_THRESHOLD);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, TRIM_THRESHOLD);
         libc::mallopt(libc::M_ARENA_MAX, 4);
     }
 }
