@@ -8,6 +8,7 @@
 //! - [`freshness`]: how soon others' changes are seen, and that an open file is one version.
 //! - [`replaced`]: no reader ever sees bytes of two versions.
 //! - [`faults`]: what goes wrong on the way to OSS costs time, never bytes.
+//! - [`mixed`]: every way of reading at once, at random, with faults.
 //! - [`memory`]: the process stays within its budget.
 //! - [`read`]: reading against a development server, without a kernel.
 //! - [`file_system`]: names, directories and files against one, without a kernel.
@@ -34,6 +35,7 @@ mod interrupts;
 mod kernel;
 mod launch;
 mod memory;
+mod mixed;
 mod mount;
 mod names;
 mod preflight;
