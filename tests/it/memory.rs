@@ -1,8 +1,10 @@
 //! The process stays within its budget: what it has in use is at most `--memory` and 96 MiB.
 
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::thread;
 
 use bytes::Bytes;
@@ -40,7 +42,7 @@ fn put_large(world: &World, count: usize, len: u64) -> Bytes {
 
 /// Reads `file` to its end by pieces of `piece` bytes.
 #[track_caller]
-fn read_through(mut file: &File, expected: &[u8], piece: usize) {
+fn read_through(mut file: impl Read, expected: &[u8], piece: usize) {
     let mut buffer = vec![0; piece];
     let mut at = 0;
     loop {
@@ -140,6 +142,83 @@ fn ten_thousand_small_files_stay_within_the_smallest_budget() {
         }
     });
     assert_within(&mount, 16 * MIB);
+}
+
+/// A memory cgroup (v2, else v1) with a limit; it is removed when the last process in it has ended.
+struct Container(PathBuf);
+
+impl Container {
+    /// `None` where this process may not make one.
+    fn new(limit: u64) -> Option<Self> {
+        let name = format!("rolefs-test-{}", std::process::id());
+        let (root, knob) = [
+            ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
+            ("/sys/fs/cgroup", "memory.max"),
+        ]
+        .into_iter()
+        .find(|(root, _)| Path::new(root).join("cgroup.procs").exists())?;
+        let container = Self(Path::new(root).join(name));
+        fs::create_dir(&container.0).ok()?;
+        fs::write(container.0.join(knob), limit.to_string()).ok()?;
+        Some(container)
+    }
+
+    fn take(&self, pid: u32) {
+        fs::write(self.0.join("cgroup.procs"), pid.to_string()).unwrap();
+    }
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        // What still runs in it moves up: only an empty one can be removed.
+        if let Some(parent) = self.0.parent() {
+            for pid in fs::read_to_string(self.0.join("cgroup.procs"))
+                .unwrap_or_default()
+                .lines()
+            {
+                let _ = fs::write(parent.join("cgroup.procs"), pid);
+            }
+        }
+        let _ = fs::remove_dir(&self.0);
+    }
+}
+
+#[test]
+fn a_container_of_half_a_gibibyte_holds_mount_and_readers() {
+    const LIMIT: u64 = 512 * MIB;
+    let Some(container) = Container::new(LIMIT) else {
+        eprintln!("no memory cgroup can be made here");
+        return;
+    };
+    let world = World::open();
+    let expected = put_large(&world, 8, 128 * MIB);
+    let mount = world.mount(&["--memory=64MiB"]);
+    container.take(mount.child.id());
+    let readers: Vec<_> = (0..8)
+        .map(|at| {
+            let reader = Command::new("bash")
+                .args(["-c", "read go; exec cat \"$0\""])
+                .arg(mount.at(&format!("large-{at}")))
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
+            container.take(reader.id());
+            reader
+        })
+        .collect();
+    thread::scope(|scope| {
+        for mut reader in readers {
+            let expected = &expected;
+            scope.spawn(move || {
+                reader.stdin.take().unwrap().write_all(b"go\n").unwrap();
+                let out = reader.stdout.take().unwrap();
+                read_through(out, expected, 1 << 16);
+                assert!(reader.wait().unwrap().success());
+            });
+        }
+    });
+    assert_within(&mount, 64 * MIB);
 }
 
 #[test]
