@@ -36,6 +36,7 @@ class Mount:
     prefetch_list: bool = False
 
     def run(self, bench, task):
+        before = idle(bench)
         options = list(bench.options.mount_option)
         if self.prefetch_list:
             bench.need_option("--prefetch-list")
@@ -56,7 +57,7 @@ class Mount:
                 warm(bench, task, mount, self.direct)
             sample = read(bench, task, mount, direct=self.direct)
         if self.before != "again":
-            sample |= counters(mount, idle(bench))
+            sample |= counters(mount, before)
         shutil.rmtree(cache, ignore_errors=True)
         return sample
 

@@ -5,6 +5,8 @@ import subprocess
 
 import rig
 
+# What the server is called by a client that cannot use an address.
+SERVER_NAME = "oss-dev.test"
 
 @dataclasses.dataclass(frozen=True)
 class Link:
@@ -34,7 +36,7 @@ def certificate(directory):
     if not files[0].exists():
         command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
         command += ["-subj", "/CN=rolefs-dev", "-days", "30", "-out", files[0], "-keyout", files[1]]
-        command += ["-addext", "subjectAltName=IP:127.0.0.1", "-addext", "basicConstraints=critical,CA:FALSE"]
+        command += ["-addext", f"subjectAltName=IP:127.0.0.1,DNS:{SERVER_NAME},DNS:*.{SERVER_NAME}", "-addext", "basicConstraints=critical,CA:FALSE"]
         done = subprocess.run(command, capture_output=True, check=False, text=True)
         if done.returncode != 0:
             raise rig.Failure(f"openssl made no certificate: {done.stderr}")

@@ -27,7 +27,6 @@ def run(command, server, daemon=None, environment=None, reports=True):
     else:
         sample = {"output": output, "seconds": seconds}
         sample |= {"user_seconds": usage.ru_utime, "system_seconds": usage.ru_stime}
-    sample["reader_rss_bytes"] = usage.ru_maxrss * 1024
     after = cpu_of(server, daemon)
     for who in ("server", "daemon"):
         for part in ("user", "system"):

@@ -97,7 +97,7 @@ class Connector:
 
         objects = [new_data_object(f"oss://{self.name}/{key}", 0, "") for key in keys]
         for entry in self.client.list_objects_from_uris_with_preload(objects):
-            yield len(entry.read(-1))
+            yield len(entry.read())
 
     def list(self, prefix):
         for entry in self.client.list_objects(self.name, prefix):
@@ -164,6 +164,13 @@ def work(client, job, count):
         raise failures[0]
 
 
+def peak_rss_bytes():
+    """VmHWM; what a parent is told begins with the parent's own memory."""
+    status = pathlib.Path("/proc/self/status").read_text()
+    line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) << 10
+
+
 def main():
     job = json.loads(pathlib.Path(sys.argv[1]).read_text())
     job["directory"] = str(pathlib.Path(sys.argv[1]).parent)
@@ -180,6 +187,7 @@ def main():
         seconds, after = time.monotonic() - started, os.times()
         report = {"bytes": count.bytes, "operations": count.operations, "seconds": seconds}
         report |= {"user_seconds": after.user - before.user, "system_seconds": after.system - before.system}
+        report["peak_rss_bytes"] = peak_rss_bytes()
         print(json.dumps(report))
     sys.stdout.flush()
     # Clients with threads of their own may hang in their destructors.

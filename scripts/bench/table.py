@@ -39,7 +39,7 @@ def row(workload, subject, samples, scale):
         "latency_median": median(lambda sample: sample.get("latency_median_seconds")),
         "latency_99": median(lambda sample: sample.get("latency_99_seconds")),
         "foreign_cpus": median(lambda sample: sample["foreign_cpu_seconds"] / sample["seconds"]),
-        "reader_rss_bytes": median(lambda sample: sample.get("reader_rss_bytes")),
+        "reader_rss_bytes": median(lambda sample: sample.get("peak_rss_bytes")),
         "daemon_rss_bytes": median(lambda sample: sample.get("daemon_rss_bytes")),
     }
     for who, prefix in zip(PARTS, ("", "daemon_", "server_")):

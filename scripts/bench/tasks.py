@@ -25,11 +25,13 @@ class Scale:
     repetitions: int
     yardstick_repetitions: int
     box_seconds: float
+    # Bound of a run over small files: a file system that reads them one by one over the slow link must not hold up all.
+    files_seconds: int
 
 
 SCALES = {
-    "quick": Scale(GIB, 256 * MIB, 512 * MIB, 2000, 100_000, 60, 1, 1, 1.5),
-    "full": Scale(4 * GIB, GIB, 2 * GIB, 10_000, 100_000, 200, 3, 1, 5),
+    "quick": Scale(GIB, 256 * MIB, 512 * MIB, 2000, 100_000, 60, 1, 1, 1.5, 15),
+    "full": Scale(4 * GIB, GIB, 2 * GIB, 10_000, 100_000, 200, 3, 1, 5, 60),
 }
 
 
@@ -98,7 +100,8 @@ class Files:
 
     def reader(self, bench, root):
         names = bench.list_of(self.name, self.names(bench.scale))
-        return ["read", "small", root / "small", "--list", names, "--threads", self.threads, "--block", "128KiB"]
+        command = ["read", "small", root / "small", "--list", names, "--threads", self.threads]
+        return [*command, "--block", "128KiB", "--seconds", bench.scale.files_seconds]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,6 +7,7 @@ import sys
 
 import rig
 from bench import Skip
+from links import SERVER_NAME
 from tasks import MIB, Files, Listing, Mapped, Random, Sequential, Shared
 
 # One GET at a time over the slow link: 20 ms, and 1 ms for 100 KiB.
@@ -81,9 +82,9 @@ class Curl:
             lines += [f'url = "{url}"', 'output = "/dev/null"']
             lines += [f'range = "{range_}"'] if range_ else []
             if not number or not isinstance(task, Files):
-                lines += ["silent", "fail", 'write-out = "%{size_download}\\n"']
+                lines += ["fail", 'write-out = "%{size_download}\\n"']
                 lines += [] if isinstance(task, Files) else [f"max-time = {box}"]
-        sample = bench.measure_program(["curl", "--config", bench.list_of("curl", lines)])
+        sample = bench.measure_program(["curl", "--silent", "--no-progress-meter", "--config", bench.list_of("curl", lines)])
         sizes = [int(line) for line in sample.pop("output").split()]
         gets = len(sizes)
         return sample | {"bytes": sum(sizes), "operations": gets, "gets": gets, "heads": 0, "lists": 0, "fetched": sum(sizes)}
@@ -107,13 +108,26 @@ class Sdk:
             work |= {"kind": "list", "keys": [task.prefix], "threads": 1}
         elif isinstance(task, Mapped | Random | Shared):
             raise Skip("not what the SDK is for")
+        command = [sys.executable]
+        if self.client == "osstorchconnector":
+            command = self._with_names(bench, work) + command
         worker = pathlib.Path(__file__).with_name("sdk_worker.py")
         job = bench.directory / "sdk.json"
         job.write_text(json.dumps(work))
-        sample = bench.measure_worker([sys.executable, worker, job])
+        sample = bench.measure_worker([*command, worker, job])
         if "skip" in sample:
             raise Skip(sample["skip"])
         return sample
+
+    @staticmethod
+    def _with_names(bench, work):
+        """The connector takes the bucket's name in the host's only, so it gets names for the server: in a namespace of
+        its own, so that nobody else's names change."""
+        hosts = bench.directory / "hosts"
+        hosts.write_text(f"127.0.0.1 localhost {SERVER_NAME} {rig.BUCKET}.{SERVER_NAME}\n")
+        work["endpoint"] = work["endpoint"].replace("127.0.0.1", SERVER_NAME)
+        script = 'mount --bind "$1" /etc/hosts && shift && exec "$@"'
+        return ["unshare", "--mount", "sh", "-c", script, "sh", hosts]
 
 
 def boxed_files(bench, threads):

@@ -22,6 +22,8 @@ pub(crate) struct Report {
     pub(crate) user_seconds: f64,
     /// The same, spent in the kernel on its behalf.
     pub(crate) system_seconds: f64,
+    /// The most memory that this process ever held, in bytes.
+    pub(crate) peak_rss_bytes: u64,
     /// Median time of one operation; only where each was timed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) latency_median_seconds: Option<f64>,
@@ -47,6 +49,7 @@ impl Report {
             seconds,
             user_seconds: reports.iter().map(|report| report.user_seconds).sum(),
             system_seconds: reports.iter().map(|report| report.system_seconds).sum(),
+            peak_rss_bytes: reports.iter().map(|report| report.peak_rss_bytes).sum(),
             latency_median_seconds: None,
             latency_99_seconds: None,
         }
@@ -91,6 +94,11 @@ impl Stopwatch {
         })
     }
 
+    /// Whole seconds since the start.
+    pub(crate) fn seconds(&self) -> u64 {
+        self.started.elapsed().as_secs()
+    }
+
     /// The report of what was done since the start.
     ///
     /// # Errors
@@ -104,6 +112,7 @@ impl Stopwatch {
             seconds,
             user_seconds: spent.user - self.spent.user,
             system_seconds: spent.system - self.spent.system,
+            peak_rss_bytes: peak_rss_bytes()?,
             latency_median_seconds: None,
             latency_99_seconds: None,
         })
@@ -122,6 +131,15 @@ fn quantile(sorted: &[Duration], part: usize, whole: usize) -> Option<f64> {
 fn cpu() -> anyhow::Result<Cpu> {
     let stat = std::fs::read_to_string("/proc/self/stat").context("cannot read /proc/self/stat")?;
     cpu_of(&stat).context("/proc/self/stat has another form than proc(5) says")
+}
+
+/// `VmHWM` of this process. What wait4(2) tells its parent begins with the parent's own memory.
+fn peak_rss_bytes() -> anyhow::Result<u64> {
+    let status =
+        std::fs::read_to_string("/proc/self/status").context("cannot read /proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = line.and_then(|rest| rest.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    Ok(kib.context("/proc/self/status has another form than proc(5) says")? << 10)
 }
 
 /// User and system time of a line of `/proc/PID/stat`: fields 14 and 15. The second field, the program's name, may
@@ -184,5 +202,6 @@ mod tests {
         }
         assert!(spent(&report) > 0.0, "{report:?}");
         assert!(report.seconds > 0.0, "{report:?}");
+        assert!(report.peak_rss_bytes > 1 << 20, "{report:?}");
     }
 }

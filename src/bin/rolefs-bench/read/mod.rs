@@ -43,6 +43,9 @@ pub(crate) enum Command {
         /// Stop after so many files.
         #[arg(long, default_value_t = usize::MAX)]
         count: usize,
+        /// Begin no further file after so many seconds.
+        #[arg(long, default_value_t = u64::MAX)]
+        seconds: u64,
         #[command(flatten)]
         how: How,
     },
@@ -115,6 +118,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<Report> {
             list,
             shuffle,
             count,
+            seconds,
             how,
         } => {
             let mut names = names(&directory, list.as_deref())?;
@@ -122,7 +126,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<Report> {
                 fastrand::Rng::with_seed(seed).shuffle(&mut names);
             }
             names.truncate(count);
-            small(&directory, &names, &how)
+            small(&directory, &names, seconds, &how)
         }
         Command::Random {
             path,
@@ -174,13 +178,15 @@ fn sequential(path: &Path, how: &How) -> anyhow::Result<Report> {
     watch.stop(bytes, 1)
 }
 
-fn small(directory: &Path, names: &[String], how: &How) -> anyhow::Result<Report> {
+fn small(directory: &Path, names: &[String], seconds: u64, how: &How) -> anyhow::Result<Report> {
     let next = AtomicUsize::new(0);
     let watch = Stopwatch::start()?;
-    let bytes = how.on_every_thread(|_| {
+    let threads = how.of_every_thread(|_| {
         let mut buffer = Buffer::new(how)?;
-        let mut bytes = 0;
-        while let Some(name) = names.get(next.fetch_add(1, Ordering::Relaxed)) {
+        let (mut bytes, mut files) = (0, 0);
+        while watch.seconds() < seconds
+            && let Some(name) = names.get(next.fetch_add(1, Ordering::Relaxed))
+        {
             let path = directory.join(name);
             let file = how.open(&path)?;
             let mut offset = 0;
@@ -192,10 +198,12 @@ fn small(directory: &Path, names: &[String], how: &How) -> anyhow::Result<Report
                 offset += got as u64;
             }
             bytes += offset;
+            files += 1;
         }
-        Ok(bytes)
+        Ok((bytes, files))
     })?;
-    watch.stop(bytes, names.len() as u64)
+    let bytes = threads.iter().map(|(bytes, _)| bytes).sum();
+    watch.stop(bytes, threads.iter().map(|(_, files)| files).sum())
 }
 
 /// The names to read: those of the list, or those of the directory in sorted order, so that a seed means one order.
@@ -322,7 +330,9 @@ mod tests {
             .expect("room on the disk");
         }
         let names = names(directory.path(), None).expect("a listing");
-        let report = small(directory.path(), &names, &how(4, 7)).expect("readable");
+        let report = small(directory.path(), &names, 1000, &how(4, 7)).expect("readable");
         assert_eq!((report.operations, report.bytes), (20, 190));
+        let report = small(directory.path(), &names, 0, &how(4, 7)).expect("readable");
+        assert_eq!((report.operations, report.bytes), (0, 0));
     }
 }
