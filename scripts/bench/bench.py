@@ -39,8 +39,12 @@ class Bench:
         return meter.run([self.yardstick, *command], self.server.pid, daemon, self.environment)
 
     def measure_worker(self, command):
-        """A run of another program that prints the same report."""
-        return meter.run(command, self.server.pid, None, self.environment)
+        """A run of another program that prints the same report, if it ends in time."""
+        timeout = 3 * self.scale.box_seconds + 10
+        try:
+            return meter.run(command, self.server.pid, None, self.environment, timeout=timeout)
+        except rig.Failure:
+            raise Skip(f"failed, or did not end within {timeout:.0f} s") from None
 
     def measure_program(self, command, daemon=None):
         """A run of any other program."""

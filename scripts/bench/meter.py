@@ -12,7 +12,7 @@ import rig
 TIMEOUT_SECONDS = 900
 
 
-def run(command, server, daemon=None, environment=None, reports=True):
+def run(command, server, daemon=None, environment=None, reports=True, timeout=TIMEOUT_SECONDS):
     """One run of a program: its own report, or for a program that writes none its wall-clock time and rusage.
 
     With `reports` the last line of standard output is a report as `rolefs-bench` prints it; without, the output is
@@ -20,7 +20,8 @@ def run(command, server, daemon=None, environment=None, reports=True):
     """
     busy, before = busy_seconds(), cpu_of(server, daemon)
     started = time.monotonic()
-    output, usage = execute([str(part) for part in command], {**rig.clean_environment(), **(environment or {})}, reports)
+    environment = {**rig.clean_environment(), **(environment or {})}
+    output, usage = execute([str(part) for part in command], environment, reports, timeout)
     seconds = time.monotonic() - started
     if reports:
         sample = json.loads(output.splitlines()[-1])
@@ -38,14 +39,14 @@ def run(command, server, daemon=None, environment=None, reports=True):
     return sample
 
 
-def execute(command, environment, keep):
+def execute(command, environment, keep, timeout):
     """Output and resource usage of a child that was waited for, or killed if this process is told to end. Output that
     nobody keeps goes to /dev/null, as `ls` into a pipe would measure the pipe."""
     stdout = subprocess.PIPE if keep else subprocess.DEVNULL
     if not keep and command[0] == "curl":
         stdout = subprocess.PIPE
     process = subprocess.Popen(command, stdout=stdout, env=environment, text=True, stdin=subprocess.DEVNULL)
-    overdue = threading.Timer(TIMEOUT_SECONDS, process.kill)
+    overdue = threading.Timer(timeout, process.kill)
     overdue.start()
     try:
         output = process.stdout.read() if process.stdout else ""

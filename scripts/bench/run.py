@@ -69,6 +69,7 @@ class Run:
         self.workloads = [entry for entry in WORKLOADS if entry.id in options.workload and entry.link in options.link]
         self.samples = {}
         self.skipped = {}
+        self.failed = False
 
     def make_data(self):
         """Uploads the objects, over plain loopback."""
@@ -114,6 +115,12 @@ class Run:
         except Skip as reason:
             self.skipped.setdefault(workload, {})[subject] = str(reason)
             return
+        except rig.Failure as failure:
+            # One that breaks must not cost the figures of the others; the run fails at its end.
+            say(f"FAILED: {failure}")
+            self.skipped.setdefault(workload, {})[subject] = f"FAILED: {failure}".splitlines()[0]
+            self.failed = True
+            return
         self.samples.setdefault((workload, subject), []).append(sample)
 
     def rows(self):
@@ -150,6 +157,7 @@ def main():
     if options.chart:
         options.chart.write_text(chart.svg(rows))
     print(f"written: {written} ({time.time() - started:.0f} s)")
+    return 1 if run.failed else 0
 
 
 def write(options, run, rows, judged, started):
@@ -173,6 +181,6 @@ def write(options, run, rows, judged, started):
 
 if __name__ == "__main__":
     try:
-        main()
+        sys.exit(main())
     except rig.Failure as failure:
         sys.exit(f"bench: {failure}")
