@@ -77,10 +77,12 @@ def dev_config(job="", roles="", buckets=(BUCKET,), admin=True):
 class DevServer:
     """A running `rolefs-dev serve`."""
 
-    def __init__(self, binary, directory, config=None, options=()):
+    def __init__(self, binary, directory, config=None, options=(), data="objects"):
+        """`data` is the directory of the objects, from `directory` on; `None` keeps them in memory."""
         self.directory = pathlib.Path(directory)
         self.log = self.directory / "rolefs-dev.log"
-        self._command = [str(binary), "serve", "--data", str(self.directory / "objects")]
+        self._data = data and self.directory / data
+        self._command = [str(binary), "serve", *(["--data", str(self._data)] if data else [])]
         self._command += ["--listen", "127.0.0.1:0", "--ready-file", str(self.directory / "ready")]
         if config is not None:
             path = self.directory / "dev.toml"
@@ -91,7 +93,7 @@ class DevServer:
         self.credentials_uri = None
 
     def __enter__(self):
-        (self.directory / "objects").mkdir(parents=True, exist_ok=True)
+        (self._data or self.directory).mkdir(parents=True, exist_ok=True)
         ready = self.directory / "ready"
         ready.unlink(missing_ok=True)
         with open(self.log, "ab") as log:
@@ -176,8 +178,9 @@ class Mount:
         self.process = None
 
     @classmethod
-    def rolefs(cls, binary, server, mountpoint, target=f"oss://{BUCKET}", options=(), environment=None):
-        """A mount of rolefs; with the administrator's key unless the environment names other credentials."""
+    def rolefs(cls, binary, server, mountpoint, target=f"oss://{BUCKET}", options=(), environment=None, more=None):
+        """A mount of rolefs; with the administrator's key unless the environment names other credentials. `more` is
+        added to the environment."""
         mountpoint = pathlib.Path(mountpoint)
         stats = mountpoint.with_name(mountpoint.name + ".metrics")
         log = mountpoint.with_name(mountpoint.name + ".log")
@@ -189,7 +192,7 @@ class Mount:
                 "ALIBABA_CLOUD_ACCESS_KEY_SECRET": ADMIN_SECRET,
                 "ROLEFS_CREDENTIALS": "env",
             }
-        mount = cls(command, mountpoint, environment, log)
+        mount = cls(command, mountpoint, {**environment, **(more or {})}, log)
         mount.stats = stats
         stats.unlink(missing_ok=True)
         return mount
@@ -255,10 +258,11 @@ def metrics(path):
     return {name: float(value) for name, value in pairs}
 
 
-def cpu_seconds(pid):
+def cpu_times(pid):
     """User and system CPU-seconds of a process so far (proc(5): fields 14 and 15, in ticks)."""
     fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    ticks = os.sysconf("SC_CLK_TCK")
+    return {"user": int(fields[11]) / ticks, "system": int(fields[12]) / ticks}
 
 
 def peak_rss_bytes(pid):

@@ -1,8 +1,7 @@
-"""Runs the benchmark: see scripts/bench.sh. Standard library only.
+"""Runs the benchmark: see scripts/bench.sh. Standard library only; the SDKs run in `sdk_worker.py`.
 
 The subjects of one workload are measured in turn, repetition by repetition, so that a disturbance of the machine meets
-all of them. A cold run means a new mount: the kernel drops a FUSE file system's pages and names with its superblock.
-`drop_caches` would do harm instead: it would also take the objects from the page cache out of which the server sends them.
+all of them.
 """
 
 import argparse
@@ -18,176 +17,126 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
+import chart  # noqa: E402
+import data  # noqa: E402
+import links  # noqa: E402
+import meter  # noqa: E402
 import rig  # noqa: E402
 import table  # noqa: E402
+from bench import Bench, Skip  # noqa: E402
+from tasks import GIB, SCALES, Listing  # noqa: E402
+from workloads import SUBJECTS, WORKLOADS, YARDSTICKS  # noqa: E402
 
-KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
-FILE_BYTES = 100 * KIB
-LINKS = {"loopback": [], "cloud": ["--first-byte", "20ms", "--bandwidth", "100MB"]}
-WORKLOADS = ["sequential", "small-16", "small-1"]
-SUBJECTS = ["raw", "mount", "null"]
-SEED = 1
+# About what a run needs at its peak besides the page cache of the objects: the mount's budget, and the page cache of
+# what is read through it.
+TOUCHED_BYTES = 6 * GIB
 
 
 def arguments():
-    parser = argparse.ArgumentParser(prog="scripts/bench.sh", description="Measures a mount beside raw and null.")
-    size = parser.add_mutually_exclusive_group()
-    size.add_argument("--quick", action="store_true", help="fewer files over the slow link")
-    size.add_argument("--full", action="store_true", help="4 GiB and five repetitions")
-    parser.add_argument("--repetitions", type=int, help="default 3, with --full 5")
-    parser.add_argument("--files", type=int, default=2000, help="small files, default 2000")
-    parser.add_argument("--subjects", default=",".join(SUBJECTS), help="of raw,mount,null")
-    parser.add_argument("--links", default=",".join(LINKS), help="of loopback,cloud")
-    parser.add_argument("--workloads", default=",".join(WORKLOADS), help="of " + ",".join(WORKLOADS))
+    parser = argparse.ArgumentParser(prog="scripts/bench.sh", description="Measures a mount beside what could be reached.")
+    parser.add_argument("--quick", action="store_true", help="less of everything, once: below five minutes")
+    parser.add_argument("--workload", action="append", help="R1 to R10; may be repeated, or a list with commas")
+    parser.add_argument("--link", action="append", help="of " + ", ".join(links.LINKS))
+    parser.add_argument("--subject", action="append", help="; ".join(SUBJECTS) + ' (a list is split at ";")')
+    parser.add_argument("--repetitions", type=int, help="of the mount, raw and null; default 3, with --quick 1")
     parser.add_argument("--mount-option", action="append", default=[], help="passed to rolefs mount, as --memory=1GiB")
+    parser.add_argument("--read-ahead", type=int, metavar="KIB", help="the kernel's read-ahead of every mount, such as 128")
+    parser.add_argument("--chart", type=pathlib.Path, help="write the chart there, too")
     parser.add_argument("--binaries", type=pathlib.Path, required=True, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    options.repetitions = options.repetitions or (5 if options.full else 3)
-    options.big_bytes = 4 * GIB if options.full else GIB
-    for name, known in (("subjects", SUBJECTS), ("links", list(LINKS)), ("workloads", WORKLOADS)):
-        chosen = getattr(options, name).split(",")
-        if unknown := set(chosen) - set(known):
-            parser.error(f"--{name}: no such thing as {', '.join(sorted(unknown))}")
-        setattr(options, name, chosen)
+    options.workload = _chosen(parser, "workload", options.workload, ",", {workload.id for workload in WORKLOADS})
+    options.link = _chosen(parser, "link", options.link, ",", set(links.LINKS))
+    options.subject = _chosen(parser, "subject", options.subject, ";", set(SUBJECTS))
     return options
 
 
-class Bench:
-    """One server on one link, with the data, and the ways to measure on it."""
+def _chosen(parser, name, values, separator, known):
+    """What was asked for, all of it if nothing was."""
+    chosen = {part.strip() for value in values or [] for part in value.split(separator)} or known
+    if unknown := chosen - known:
+        parser.error(f"--{name}: no such thing as {', '.join(sorted(unknown))}")
+    return chosen
 
-    def __init__(self, options, server, directory):
+
+class Run:
+    """All measurements of one call: samples and reasons for missing ones by workload and subject."""
+
+    def __init__(self, options, directory):
         self.options = options
-        self.server = server
         self.directory = directory
-        self.yardstick = options.binaries / "rolefs-bench"
-        self.names = directory / "names"
-        self.urls = directory / "urls"
+        self.scale = SCALES["quick" if options.quick else "full"]
+        self.repetitions = options.repetitions or self.scale.repetitions
+        self.workloads = [entry for entry in WORKLOADS if entry.id in options.workload and entry.link in options.link]
+        self.samples = {}
+        self.skipped = {}
+        self.failed = False
 
-    def prepare_urls(self):
-        """The lists that the readers go by: the same files in the same order for every subject."""
-        names = [f"{number:06}.bin" for number in range(self.options.files)]
-        self.names.write_text("\n".join(names) + "\n")
+    def make_data(self):
+        """Uploads the objects, over plain loopback."""
+        if all(isinstance(workload.task, Listing) for workload in self.workloads):
+            return
+        say("makes the data")
+        header = data.safetensors_header(self.scale.model)
+        (self.directory / "model.header").write_bytes(header)
+        server, _ = links.server(links.LINKS["loopback"], self.options.binaries / "rolefs-dev", self.directory)
+        with server:
+            server.put_all(rig.BUCKET, data.objects(self.scale, header))
+        data.link_local_files(self.directory / "objects", self.directory / "local")
 
-    def files(self, link, threads):
-        """How many small files one run reads: one thread over the slow link gets 47 a second at the very best."""
-        return min(self.options.files, 150) if self.options.quick and link == "cloud" and threads == 1 else self.options.files
+    def measure(self):
+        """Everything, server by server."""
+        for name, link in links.LINKS.items():
+            for listings in (False, True):
+                mine = [entry for entry in self.workloads if entry.link == name]
+                mine = [entry for entry in mine if isinstance(entry.task, Listing) == listings]
+                if mine:
+                    self._measure_on(link, mine, self.scale.many if listings else 0)
 
-    def raw(self, workload, count):
-        """Over HTTP, without a file system."""
-        if workload == "sequential":
-            url = self.server.url("GET", rig.BUCKET, "big.bin")
-            command = ["raw", "sequential", "--url", url, "--size", str(self.options.big_bytes), "--connections", "16"]
-        else:
-            names = self.names.read_text().split()[:count]
-            self.urls.write_text("".join(self.server.url("GET", rig.BUCKET, f"small/{name}") + "\n" for name in names))
-            command = ["raw", "small", "--list", self.urls, "--in-flight", threads_of(workload)]
-        yield "raw", self.measure(command)
+    def _measure_on(self, link, workloads, fill):
+        directory = self.directory / "names" if fill else self.directory
+        directory.mkdir(exist_ok=True)
+        server, environment = links.server(link, self.options.binaries / "rolefs-dev", directory, fill)
+        with server:
+            bench = Bench(self.options, self.scale, link, server, environment, directory)
+            for workload in workloads:
+                for repetition in range(self.repetitions):
+                    for subject in workload.subjects:
+                        if subject in self.options.subject:
+                            self._measure(bench, workload, subject, repetition)
 
-    def null(self, workload, count):
-        """Through FUSE, from memory."""
-        command = [self.yardstick, "null", "--size", self.options.big_bytes, "--files", self.options.files]
-        command += ["--file-size", FILE_BYTES, self.directory / "null"]
-        with rig.Mount(command, self.directory / "null", ends_with_its_mount=False) as mount:
-            yield "null", self.measure(self.read(mount, workload, count), mount.pid)
+    def _measure(self, bench, workload, subject, repetition):
+        often = self.scale.yardstick_repetitions if subject in YARDSTICKS else self.repetitions
+        if repetition >= often or subject in self.skipped.get(workload, {}):
+            return
+        what = f"{workload.id} {workload.link} {workload.task.name}: {subject}"
+        say(f"{what} {repetition + 1}/{often}")
+        try:
+            sample = SUBJECTS[subject].run(bench, workload.task)
+        except Skip as reason:
+            self.skipped.setdefault(workload, {})[subject] = str(reason)
+            return
+        except rig.Failure as failure:
+            # One that breaks must not cost the figures of the others; the run fails at its end.
+            say(f"FAILED: {failure}")
+            self.skipped.setdefault(workload, {})[subject] = f"FAILED: {failure}".splitlines()[0]
+            self.failed = True
+            return
+        self.samples.setdefault((workload, subject), []).append(sample)
 
-    def mount(self, workload, count):
-        """Through the mount: cold; then what a second look at it costs."""
-        with self.mounted() as mount:
-            cold = self.measure(self.read(mount, workload, count), mount.pid)
-        cold["gets"] = rig.metrics(mount.stats).get("rolefs_oss_get_requests_total")
-        cold["heads"] = rig.metrics(mount.stats).get("rolefs_oss_head_requests_total")
-        yield "mount", cold
-        with self.mounted() as mount:
-            if workload == "sequential":
-                self.measure(self.read(mount, workload, count), mount.pid)
-                yield "mount, again", self.measure(self.read(mount, workload, count), mount.pid)
-            else:
-                # Listed by another process first, as a training script does, which costs no read.
-                os.listdir(mount.path / "small")
-                yield "mount, listed", self.measure(self.read(mount, workload, count), mount.pid)
-
-    def mounted(self):
-        return rig.Mount.rolefs(
-            self.options.binaries / "rolefs", self.server, self.directory / "mount", options=self.options.mount_option
-        )
-
-    def read(self, mount, workload, count):
-        """The reader's arguments."""
-        if workload == "sequential":
-            return ["read", "sequential", mount.path / "big.bin", "--threads", "1", "--block", "1MiB"]
-        small = ["read", "small", mount.path / "small", "--list", self.names, "--count", count]
-        return [*small, "--threads", threads_of(workload), "--shuffle", SEED, "--block", "128KiB"]
-
-    def measure(self, command, daemon=None):
-        """One run of the yardstick: its report, with what daemon and server spent meanwhile."""
-        busy, server_cpu = busy_seconds(), rig.cpu_seconds(self.server.pid)
-        daemon_cpu = rig.cpu_seconds(daemon) if daemon else 0.0
-        done = subprocess.run(
-            [str(part) for part in [self.yardstick, *command]],
-            stdout=subprocess.PIPE,
-            check=False,
-            timeout=1800,
-            text=True,
-        )
-        if done.returncode != 0:
-            raise rig.Failure(f"{' '.join(str(part) for part in command[:2])} failed")
-        sample = json.loads(done.stdout)
-        sample["server_cpu_seconds"] = rig.cpu_seconds(self.server.pid) - server_cpu
-        sample["daemon_cpu_seconds"] = rig.cpu_seconds(daemon) - daemon_cpu if daemon else 0.0
-        ours = sum(sample[name] for name in ("cpu_seconds", "server_cpu_seconds", "daemon_cpu_seconds"))
-        sample["foreign_cpu_seconds"] = max(0.0, busy_seconds() - busy - ours)
-        if daemon:
-            sample["peak_rss_bytes"] = rig.peak_rss_bytes(daemon)
-        return sample
+    def rows(self):
+        """In the order of the table."""
+        rows = [
+            table.row(workload, subject, self.samples[workload, subject], self.scale)
+            for workload in self.workloads
+            for subject in workload.subjects
+            if (workload, subject) in self.samples
+        ]
+        table.relate(rows)
+        return rows
 
 
-def threads_of(workload):
-    return int(workload.rsplit("-", 1)[1])
-
-
-def busy_seconds():
-    """CPU-seconds that all processors of the machine were busy so far (proc(5), /proc/stat)."""
-    fields = [int(field) for field in pathlib.Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]]
-    user, nice, system, _idle, _iowait, irq, softirq, steal = fields[:8]
-    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
-
-
-def data(options):
-    """The objects: incompressible, and each block of its own."""
-    block = bytearray(os.urandom(8 * MIB))
-
-    def big():
-        for number in range(options.big_bytes // len(block)):
-            block[:8] = number.to_bytes(8, "little")
-            yield bytes(block)
-
-    yield "big.bin", (options.big_bytes, big())
-    for number in range(options.files):
-        body = number.to_bytes(8, "little") + bytes(block[number + 8 : number + FILE_BYTES])
-        yield f"small/{number:06}.bin", (FILE_BYTES, [body])
-
-
-def measure_all(options, directory):
-    """Samples by link, workload and subject."""
-    samples = {}
-    print("== makes the data", flush=True)
-    with rig.DevServer(options.binaries / "rolefs-dev", directory, rig.dev_config()) as server:
-        server.put_all(rig.BUCKET, data(options))
-    for link in options.links:
-        with rig.DevServer(options.binaries / "rolefs-dev", directory, rig.dev_config(), LINKS[link]) as server:
-            bench = Bench(options, server, directory)
-            bench.prepare_urls()
-            # Brings the objects into the page cache and every program into memory; not counted.
-            for workload in options.workloads:
-                list(bench.raw(workload, bench.files(link, threads_of(workload)) if "-" in workload else 0))
-            for repetition in range(options.repetitions):
-                for workload in options.workloads:
-                    count = bench.files(link, threads_of(workload)) if "-" in workload else 0
-                    for subject in options.subjects:
-                        print(f"== {link} {workload} {subject} {repetition + 1}/{options.repetitions}", flush=True)
-                        for name, sample in getattr(bench, subject)(workload, count):
-                            samples.setdefault((link, workload, name), []).append(sample)
-    return samples
+def say(text):
+    print(f"== {text}", flush=True)
 
 
 def main():
@@ -196,23 +145,42 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     started = time.time()
     with contextlib.ExitStack() as stack:
-        directory = pathlib.Path(stack.enter_context(rig.temporary_directory("rolefs-bench-")))
-        samples = measure_all(options, directory)
-    rows = [table.row(*key, runs) for key, runs in samples.items()]
-    table.relate(rows)
-    print(table.text(rows))
+        run = Run(options, pathlib.Path(stack.enter_context(rig.temporary_directory("rolefs-bench-"))))
+        say("touches memory")
+        meter.touch_memory(TOUCHED_BYTES)
+        run.make_data()
+        run.measure()
+    rows = run.rows()
+    judged = table.judge(rows, run.workloads)
+    print("\n" + table.text(rows, judged, run.workloads, run.skipped))
+    written = write(options, run, rows, judged, started)
+    if options.chart:
+        options.chart.write_text(chart.svg(rows))
+    print(f"written: {written} ({time.time() - started:.0f} s)")
+    return 1 if run.failed else 0
+
+
+def write(options, run, rows, judged, started):
+    """One JSON file per run, and the chart beside it."""
     target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", "target")) / "bench"
     target.mkdir(parents=True, exist_ok=True)
     path = target / time.strftime("%Y%m%d-%H%M%S.json", time.gmtime(started))
     commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
     machine = {"cpus": os.cpu_count(), "kernel": platform.release(), "processor": platform.machine()}
-    shown = {name: value for name, value in vars(options).items() if name != "binaries"}
-    path.write_text(json.dumps({"commit": commit, "machine": machine, "options": shown, "rows": rows}, indent=1) + "\n")
-    print(f"written: {path} ({time.time() - started:.0f} s)")
+    shown = {name: sorted(value) if isinstance(value, set) else value for name, value in vars(options).items()}
+    skipped = [
+        {"workload": workload.id, "link": workload.link, "subject": subject, "why": why}
+        for workload, subjects in run.skipped.items()
+        for subject, why in subjects.items()
+    ]
+    content = {"commit": commit, "machine": machine, "options": shown, "goals": judged, "skipped": skipped, "rows": rows}
+    path.write_text(json.dumps(content, indent=1, default=str) + "\n")
+    path.with_suffix(".svg").write_text(chart.svg(rows))
+    return path
 
 
 if __name__ == "__main__":
     try:
-        main()
+        sys.exit(main())
     except rig.Failure as failure:
         sys.exit(f"bench: {failure}")

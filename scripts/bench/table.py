@@ -2,82 +2,175 @@
 
 import statistics
 
+import goals
+import price
+
 GIB = 1 << 30
+TIB = 1 << 40
+PARTS = ("reader", "daemon", "server")
 
 
-def row(link, workload, subject, samples):
+def row(workload, subject, samples, scale):
     """The figures of one subject: medians, and the spread of the rate."""
-    if workload == "sequential":
-        unit, rates = "GB/s", [sample["bytes"] / sample["seconds"] / 1e9 for sample in samples]
+    unit = workload.task.unit
+    if unit == "GB/s":
+        rates = [sample["bytes"] / sample["seconds"] / 1e9 for sample in samples]
     else:
-        unit, rates = "files/s", [sample["operations"] / sample["seconds"] for sample in samples]
+        rates = [sample["operations"] / sample["seconds"] for sample in samples]
+
+    def median(figure):
+        values = [value for value in map(figure, samples) if value is not None]
+        return statistics.median(values) if values else None
 
     def per_gib(name):
-        return statistics.median(sample[name] * GIB / sample["bytes"] for sample in samples)
+        return median(lambda sample: sample[name] * GIB / sample["bytes"] if sample["bytes"] else None)
 
-    def median_of(name):
-        known = [sample[name] for sample in samples if sample.get(name) is not None]
-        return statistics.median(known) if known else None
-
-    gets, operations = median_of("gets"), median_of("operations")
-    return {
-        "link": link,
-        "workload": workload,
+    made = {
+        "workload": workload.id,
+        "title": workload.title,
+        "link": workload.link,
+        "task": workload.task.name,
         "subject": subject,
         "unit": unit,
         "rate": statistics.median(rates),
         "rate_min": min(rates),
         "rate_max": max(rates),
-        "client_cpu_seconds_per_gib": per_gib("cpu_seconds"),
-        "daemon_cpu_seconds_per_gib": per_gib("daemon_cpu_seconds"),
-        "server_cpu_seconds_per_gib": per_gib("server_cpu_seconds"),
-        "foreign_cpus": statistics.median(sample["foreign_cpu_seconds"] / sample["seconds"] for sample in samples),
-        "peak_rss_bytes": median_of("peak_rss_bytes"),
-        "gets_per_file": gets / operations if gets is not None else None,
-        "samples": samples,
+        "seconds": median(lambda sample: sample["seconds"]),
+        "latency_median": median(lambda sample: sample.get("latency_median_seconds")),
+        "latency_99": median(lambda sample: sample.get("latency_99_seconds")),
+        "foreign_cpus": median(lambda sample: sample["foreign_cpu_seconds"] / sample["seconds"]),
+        "reader_rss_bytes": median(lambda sample: sample.get("peak_rss_bytes")),
+        "daemon_rss_bytes": median(lambda sample: sample.get("daemon_rss_bytes")),
     }
+    for who, prefix in zip(PARTS, ("", "daemon_", "server_")):
+        for part in ("user", "system"):
+            made[f"{who}_{part}_per_gib"] = per_gib(f"{prefix}{part}_seconds")
+    spent = [made[f"{who}_{part}_per_gib"] for who in ("reader", "daemon") for part in ("user", "system")]
+    made["client_cpu_per_gib"] = None if None in spent else sum(spent)
+    return made | requests(workload, samples, median, scale) | {"samples": samples}
+
+
+def requests(workload, samples, median, scale):
+    """What was asked of OSS, and what it would cost at scale; None where nobody counted."""
+    made = {name: median(lambda sample, name=name: sample.get(name)) for name in ("gets", "heads", "lists", "others", "fetched")}
+    counted = None not in (made["gets"], made["heads"], made["lists"])
+    every = sum(made[name] or 0 for name in ("gets", "heads", "lists", "others")) if counted else None
+    operations = median(lambda sample: sample["operations"])
+    moved = median(lambda sample: sample["bytes"])
+    # Yardsticks may have done less than the whole task; what they read is what they asked for.
+    asked = min(workload.task.asked(scale) or 0, moved)
+    made["fetched_per_asked"] = made["fetched"] / asked if asked and made["fetched"] is not None else None
+    made["requests_per_operation"] = every / operations if counted and operations else None
+    cost = price.of_requests(made["gets"], made["heads"], made["lists"]) if counted else None
+    if cost is None:
+        made["cost_cny"] = made["cost_text"] = None
+    elif workload.task.unit == "GB/s":
+        made["cost_cny"], made["cost_text"] = cost, f"{cost * TIB / asked:.2f}/TiB"
+    else:
+        made["cost_cny"], made["cost_text"] = cost, f"{cost * 1e6 / operations:.2f}/million"
+    return made
 
 
 def relate(rows):
-    """Adds to every row its rate relative to raw on the same link and workload."""
-    raw = {(row["link"], row["workload"]): row["rate"] for row in rows if row["subject"] == "raw"}
+    """Adds to every row its rate relative to raw on the same link and task."""
+    def key(row):
+        return row["workload"], row["link"], row["task"]
+
+    raw = {key(row): row["rate"] for row in rows if row["subject"] == "raw"}
     for row in rows:
-        base = raw.get((row["link"], row["workload"]))
+        base = raw.get(key(row))
         row["to_raw"] = row["rate"] / base if base else None
 
 
-def text(rows):
-    """The table for the terminal. CPU in seconds per GiB; "others" is how many processors other programs kept busy."""
-    head = ["link", "workload", "subject", "rate", "", "min - max", "to raw", "CPU reader", "daemon", "server"]
-    head += ["RSS MiB", "GETs/file", "others"]
-    lines = [head]
-    for row in sorted(rows, key=lambda row: (row["link"] != "loopback", row["workload"])):
-        digits = 2 if row["unit"] == "GB/s" else 0
-        lines.append(
-            [
-                row["link"],
-                row["workload"],
-                row["subject"],
-                f"{row['rate']:.{digits}f}",
-                row["unit"],
-                f"{row['rate_min']:.{digits}f} - {row['rate_max']:.{digits}f}",
-                number(row["to_raw"]),
-                number(row["client_cpu_seconds_per_gib"]),
-                number(row["daemon_cpu_seconds_per_gib"]),
-                number(row["server_cpu_seconds_per_gib"]),
-                number(row["peak_rss_bytes"] and row["peak_rss_bytes"] / (1 << 20), 0),
-                number(row["gets_per_file"]),
-                number(row["foreign_cpus"], 1),
-            ]
-        )
-    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
-    lines.insert(1, ["-" * width for width in widths])
+def judge(rows, workloads):
+    """The goals of the workloads that were measured, with their results."""
+    judged = []
+    for workload in workloads:
+        mine = {
+            (row["task"], row["subject"]): row
+            for row in rows
+            if (row["workload"], row["link"]) == (workload.id, workload.link)
+        }
+        for goal in workload.goals:
+            value, met = goal.judge(goals.Rows(mine, workload.task.name))
+            judged.append(
+                {
+                    "workload": workload.id,
+                    "link": workload.link,
+                    "task": workload.task.name,
+                    "subject": goal.subject,
+                    "goal": goal.text,
+                    "result": value,
+                    "met": met,
+                }
+            )
+    return judged
 
-    def aligned(line):
-        cells = zip(line, widths)
-        return "  ".join(cell.rjust(width) if at > 2 else cell.ljust(width) for at, (cell, width) in enumerate(cells))
 
-    return "\n".join(aligned(line).rstrip() for line in lines)
+HEAD = ["subject", "rate", "", "min - max", "to raw", "latency", "reader u + k", "daemon u + k", "server u + k"]
+HEAD += ["RSS MiB", "GETs", "HEADs", "LISTs", "fetched", "CNY", "others"]
+
+
+def text(rows, judged, workloads, skipped):
+    """The tables for the terminal.
+
+    CPU in seconds per GiB, in the program and in the kernel; RSS of the daemon, or of the reader where there is none;
+    "fetched" per byte asked; CNY for the requests per TiB or per million files, reads or names; "others" is how many
+    processors other programs kept busy.
+    """
+    blocks = []
+    for workload in workloads:
+        mine = [row for row in rows if _is_of(row, workload)]
+        said = [f"  {subject}: {why}" for subject, why in skipped.get(workload, {}).items()]
+        if not mine and not said:
+            continue
+        lines = [HEAD, *[_cells(row) for row in mine]]
+        block = [f"{workload.id}  {workload.title}, {workload.task.name}, {workload.link}", *_aligned(lines)]
+        results = [goal for goal in judged if _is_of(goal, workload)]
+        cells = [[goal["subject"], goal["goal"], number(goal["result"]), _verdict(goal["met"])] for goal in results]
+        block += _aligned(cells, left=2)
+        blocks.append("\n".join(block + said))
+    counts = {verdict: sum(_verdict(goal["met"]) == verdict for goal in judged) for verdict in ("met", "MISSED", "not measured")}
+    blocks.append("goals: " + ", ".join(f"{count} {verdict}" for verdict, count in counts.items()))
+    return "\n\n".join(blocks)
+
+
+def _is_of(entry, workload):
+    return (entry["workload"], entry["link"], entry["task"]) == (workload.id, workload.link, workload.task.name)
+
+
+def _verdict(met):
+    return "not measured" if met is None else "met" if met else "MISSED"
+
+
+def _cells(row):
+    digits = 2 if row["unit"] == "GB/s" else 0
+    rss = row["daemon_rss_bytes"] or row["reader_rss_bytes"]
+    counts = [number(row[name], 0) for name in ("gets", "heads", "lists")]
+    cpu = [_pair(row[f"{who}_user_per_gib"], row[f"{who}_system_per_gib"]) for who in PARTS]
+    spread = "-" if row["rate_min"] == row["rate_max"] else f"{row['rate_min']:.{digits}f} - {row['rate_max']:.{digits}f}"
+    latency = "-" if row["latency_median"] is None else f"{row['latency_median'] * 1e3:.2f} ms"
+    return [
+        *(row["subject"], f"{row['rate']:.{digits}f}", row["unit"], spread, number(row["to_raw"]), latency),
+        *(*cpu, number(rss and rss / (1 << 20), 0), *counts, number(row["fetched_per_asked"])),
+        *(row["cost_text"] or "-", number(row["foreign_cpus"], 1)),
+    ]
+
+
+def _pair(user, system):
+    return "-" if user is None else f"{user:.2f} + {system:.2f}"
+
+
+def _aligned(lines, left=1):
+    if not lines:
+        return []
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    return ["  " + "  ".join(_padded(line, widths, left)).rstrip() for line in lines]
+
+
+def _padded(line, widths, left):
+    for at, (cell, width) in enumerate(zip(line, widths)):
+        yield cell.ljust(width) if at < left else cell.rjust(width)
 
 
 def number(value, digits=2):

@@ -36,15 +36,17 @@ use bytes::Bytes;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use auth::Authority;
 use ops::Service;
 use serve::Server;
 use store::{Attributes, Bucket, IfPresent, Object, Store};
-use wire::{Connection, Control};
+use wire::{Connection, Control, acceptor};
 
 pub use faults::{Fault, FaultKind, FaultPlan, RandomFaults, SpecError, THROTTLE_CODES};
 pub use operation::Operation;
@@ -91,6 +93,17 @@ pub struct Config {
     pub region: String,
     /// Who may do what. Default: `None`, everybody everything, and no signature is looked at.
     pub auth: Option<Arc<Authority>>,
+    /// Speaks HTTPS with this certificate, and nothing else. Default: `None`, plain HTTP.
+    pub tls: Option<Tls>,
+}
+
+/// Files of a server that speaks HTTPS, both PEM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// The certificate, and those that it was signed with.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
 }
 
 impl Default for Config {
@@ -101,6 +114,7 @@ impl Default for Config {
             buckets: Vec::new(),
             region: "cn-hangzhou".to_owned(),
             auth: None,
+            tls: None,
         }
     }
 }
@@ -117,6 +131,9 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// The certificate or its key cannot be used.
+    #[error("cannot speak HTTPS")]
+    Tls(#[source] io::Error),
     /// The data directory cannot be read or made.
     #[error("cannot open the data directory")]
     Data(#[source] io::Error),
@@ -146,6 +163,7 @@ impl From<error::OssError> for Error {
 #[derive(Debug)]
 pub struct DevServer {
     address: SocketAddr,
+    scheme: &'static str,
     server: Arc<Server>,
     /// Owns the connections: they end with it.
     accepting: JoinHandle<()>,
@@ -156,11 +174,13 @@ impl DevServer {
     /// Starts a server on the current runtime; it is listening when this returns.
     ///
     /// # Errors
-    /// [`Error::BucketName`], [`Error::Data`] and [`Error::Listen`].
+    /// [`Error::BucketName`], [`Error::Tls`], [`Error::Data`] and [`Error::Listen`].
     pub async fn start(config: Config) -> Result<Self, Error> {
         if let Some(bucket) = config.buckets.iter().find(|bucket| !is_name(&bucket.name)) {
             return Err(Error::BucketName(bucket.name.clone()));
         }
+        let tls = config.tls.as_ref().map(acceptor).transpose();
+        let tls = tls.map_err(Error::Tls)?;
         let mut buckets = config.buckets;
         if let Some(data) = &config.data {
             buckets.extend(buckets_in(data, &buckets).map_err(Error::Data)?);
@@ -178,19 +198,21 @@ impl DevServer {
             auth: config.auth,
         }));
         let stop = CancellationToken::new();
-        let accepting = tokio::spawn(accept(listener, Arc::clone(&server), stop.clone()));
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let accepting = tokio::spawn(accept(listener, Arc::clone(&server), tls, stop.clone()));
         Ok(Self {
             address,
+            scheme,
             server,
             accepting,
             stop,
         })
     }
 
-    /// `http://127.0.0.1:PORT`.
+    /// `http://127.0.0.1:PORT`, or the same with `https`.
     #[must_use]
     pub fn endpoint(&self) -> String {
-        format!("http://{}", self.address)
+        format!("{}://{}", self.scheme, self.address)
     }
 
     /// The address it listens on.
@@ -306,13 +328,18 @@ fn is_name(name: &str) -> bool {
 }
 
 /// Takes connections until it is stopped or aborted; its set of tasks goes with it.
-async fn accept(listener: TcpListener, server: Arc<Server>, stop: CancellationToken) {
+async fn accept(
+    listener: TcpListener,
+    server: Arc<Server>,
+    tls: Option<TlsAcceptor>,
+    stop: CancellationToken,
+) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
-                    connections.spawn(serve_connection(stream, Arc::clone(&server)));
+                    connections.spawn(serve_connection(stream, tls.clone(), Arc::clone(&server)));
                 }
                 // Out of descriptors, most likely: there will be some when a connection has ended.
                 Err(error) => {
@@ -326,7 +353,7 @@ async fn accept(listener: TcpListener, server: Arc<Server>, stop: CancellationTo
     }
 }
 
-async fn serve_connection(stream: TcpStream, server: Arc<Server>) {
+async fn serve_connection(stream: TcpStream, tls: Option<TlsAcceptor>, server: Arc<Server>) {
     server.counters.connections.fetch_add(1, Ordering::Relaxed);
     // Without it small answers wait for the client's acknowledgement; a socket that refuses still works.
     let _ = stream.set_nodelay(true);
@@ -337,10 +364,24 @@ async fn serve_connection(stream: TcpStream, server: Arc<Server>) {
         Arc::clone(&server.faults),
         Arc::clone(&server.counters),
     );
+    // Pace, counts and rude ends are those of the wire, below TLS.
+    match tls {
+        None => serve_http(connection, control, server).await,
+        Some(tls) => match tls.accept(connection).await {
+            Ok(stream) => serve_http(stream, control, server).await,
+            Err(error) => tracing::debug!(%error, "dev server: no TLS connection"),
+        },
+    }
+}
+
+async fn serve_http<S>(stream: S, control: Arc<Control>, server: Arc<Server>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let service = service_fn(|request| Arc::clone(&server).answer(Arc::clone(&control), request));
     let served = http1::Builder::new()
         .writev(true)
-        .serve_connection(TokioIo::new(connection), service)
+        .serve_connection(TokioIo::new(stream), service)
         .await;
     if let Err(error) = served {
         tracing::debug!(%error, "dev server: connection ended");

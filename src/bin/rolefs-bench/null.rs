@@ -1,7 +1,7 @@
 //! `null`: a FUSE file system that answers from memory.
 //!
-//! It shows one file `big.bin` and a directory `small` with files `000000.bin`, `000001.bin`, …: the names that
-//! `scripts/bench.sh` gives to its objects. All show the same bytes. It is set up as the mount means to be (two threads,
+//! It shows one file `big.bin`, files `shard-0.bin`, `shard-1.bin`, … and a directory `small` with files `000000.bin`,
+//! `000001.bin`, …: the names that `scripts/bench.sh` gives to its objects. All show the same bytes. It is set up as the mount means to be (two threads,
 //! reads of 1 MiB, no FLUSH, page cache kept), so that the difference between both is the mount's own work.
 //!
 //! This is the one place besides the `fuse` room that names fuser: a yardstick that went through our own door would
@@ -33,7 +33,10 @@ const TTL: Duration = Duration::from_secs(3600);
 
 const BIG: u64 = 2;
 const SMALL_DIR: u64 = 3;
-const SMALL_FIRST: u64 = 16;
+const SHARD_FIRST: u64 = 4;
+/// Bound of `--shards`.
+const SHARDS_MAX: u64 = 12;
+const SMALL_FIRST: u64 = SHARD_FIRST + SHARDS_MAX;
 
 /// What to serve.
 #[derive(Debug, clap::Args)]
@@ -43,6 +46,12 @@ pub(crate) struct Args {
     /// Bytes of `big.bin`.
     #[arg(long, default_value = "1GiB")]
     size: ByteSize,
+    /// How many more large files, at most 12.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=SHARDS_MAX))]
+    shards: u64,
+    /// Bytes of each.
+    #[arg(long, default_value = "1GiB")]
+    shard_size: ByteSize,
     /// How many small files.
     #[arg(long, default_value_t = 0)]
     files: u64,
@@ -52,6 +61,9 @@ pub(crate) struct Args {
     /// Answer every open with FOPEN_DIRECT_IO, so that reads bypass the page cache.
     #[arg(long)]
     direct: bool,
+    /// How far the kernel reads ahead, in KiB; its own default is 128.
+    #[arg(long, default_value_t = READ_BYTES_MAX / 1024)]
+    read_ahead: u32,
 }
 
 /// Serves until SIGTERM or SIGINT; then the report tells the CPU time (bytes and operations are 0: the reader counts).
@@ -66,6 +78,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Report> {
     let null = Null {
         pattern,
         size: args.size.0,
+        shards: args.shards,
+        shard_size: args.shard_size.0,
         files: args.files,
         file_size: args.file_size.0,
         opened: FopenFlags::FOPEN_NOFLUSH
@@ -87,7 +101,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Report> {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let session = fuser::spawn_mount(null, &args.mountpoint, &config)
             .with_context(|| format!("cannot mount on {}", args.mountpoint.display()))?;
-        raise_read_ahead(&args.mountpoint);
+        set_read_ahead(&args.mountpoint, args.read_ahead);
         let watch = Stopwatch::start()?;
         tokio::select! {
             _ = terminate.recv() => {}
@@ -99,15 +113,15 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Report> {
     })
 }
 
-/// Lets the kernel ask 1 MiB ahead: its offer at INIT is 128 KiB, and only sysfs raises it. Without the right to, reads
-/// are smaller.
-fn raise_read_ahead(mountpoint: &Path) {
+/// Says how far the kernel asks ahead: its offer at INIT is 128 KiB, and only sysfs raises it. Without the right to,
+/// reads are smaller.
+fn set_read_ahead(mountpoint: &Path, kib: u32) {
     let Ok(metadata) = mountpoint.metadata() else {
         return;
     };
     let (major, minor) = (libc::major(metadata.dev()), libc::minor(metadata.dev()));
     let path = format!("/sys/class/bdi/{major}:{minor}/read_ahead_kb");
-    if let Err(error) = std::fs::write(&path, (READ_BYTES_MAX / 1024).to_string()) {
+    if let Err(error) = std::fs::write(&path, kib.to_string()) {
         eprintln!("rolefs-bench: reads stay small: cannot write {path}: {error}");
     }
 }
@@ -115,6 +129,8 @@ fn raise_read_ahead(mountpoint: &Path) {
 struct Null {
     pattern: MmapMut,
     size: u64,
+    shards: u64,
+    shard_size: u64,
     files: u64,
     file_size: u64,
     opened: FopenFlags,
@@ -126,6 +142,9 @@ impl Null {
         let (kind, size) = match u64::from(ino) {
             1 | SMALL_DIR => (FileType::Directory, 0),
             BIG => (FileType::RegularFile, self.size),
+            shard if (SHARD_FIRST..SHARD_FIRST + self.shards).contains(&shard) => {
+                (FileType::RegularFile, self.shard_size)
+            }
             small if (SMALL_FIRST..SMALL_FIRST + self.files).contains(&small) => {
                 (FileType::RegularFile, self.file_size)
             }
@@ -159,6 +178,15 @@ impl Null {
         match (u64::from(parent), name.to_str()?) {
             (1, "big.bin") => Some(INodeNo(BIG)),
             (1, "small") => Some(INodeNo(SMALL_DIR)),
+            (1, name) => {
+                let number: u64 = name
+                    .strip_prefix("shard-")?
+                    .strip_suffix(".bin")?
+                    .parse()
+                    .ok()?;
+                (number < self.shards && name == shard_name(number))
+                    .then_some(INodeNo(SHARD_FIRST + number))
+            }
             (SMALL_DIR, name) => {
                 let number: u64 = name.strip_suffix(".bin")?.parse().ok()?;
                 (number < self.files && name == small_name(number))
@@ -173,12 +201,19 @@ impl Null {
         match (u64::from(directory), place) {
             (1, 0) => Some((INodeNo(BIG), "big.bin".to_owned())),
             (1, 1) => Some((INodeNo(SMALL_DIR), "small".to_owned())),
+            (1, place) if place - 2 < self.shards => {
+                Some((INodeNo(SHARD_FIRST + place - 2), shard_name(place - 2)))
+            }
             (SMALL_DIR, number) if number < self.files => {
                 Some((INodeNo(SMALL_FIRST + number), small_name(number)))
             }
             _ => None,
         }
     }
+}
+
+fn shard_name(number: u64) -> String {
+    format!("shard-{number}.bin")
 }
 
 fn small_name(number: u64) -> String {

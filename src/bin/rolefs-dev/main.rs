@@ -11,7 +11,7 @@ use bytesize::ByteSize;
 use clap::{Parser, Subcommand};
 use jiff::SignedDuration;
 use rolefs::dev_server::roles::{self, Job, Roles};
-use rolefs::dev_server::{BucketConfig, Config, DevServer, RandomFaults};
+use rolefs::dev_server::{BucketConfig, Config, DevServer, RandomFaults, Tls};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -58,10 +58,41 @@ struct ServeArgs {
     /// What goes wrong at random, such as 5xx=0.01,reset=0.01,seed=7. Kinds: 5xx, throttle, delay, reset, lost, cut, stall, lie, flip.
     #[arg(long, value_name = "SPEC")]
     faults: Option<RandomFaults>,
+    /// Speak HTTPS with the certificate of this file (PEM), and nothing else.
+    #[arg(long, value_name = "PATH", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// The certificate's private key (PEM).
+    #[arg(long, value_name = "PATH", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// Stores tiny objects PREFIX000000.bin, PREFIX000001.bin, … at the start, such as my-bucket/many/=100000; may be
+    /// repeated.
+    #[arg(long = "fill", value_name = "BUCKET/PREFIX=COUNT", value_parser = fill)]
+    fills: Vec<Fill>,
     /// File that gets the endpoint once the server listens, and in a second line the variable that tells a job where its
     /// credentials are.
     #[arg(long, value_name = "PATH")]
     ready_file: Option<PathBuf>,
+}
+
+/// Objects to make.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Fill {
+    bucket: String,
+    prefix: String,
+    count: u64,
+}
+
+fn fill(text: &str) -> Result<Fill, String> {
+    let parts = text.rsplit_once('=').and_then(|(place, count)| {
+        let (bucket, prefix) = place.split_once('/')?;
+        Some((bucket, prefix, count.parse().ok()?))
+    });
+    let (bucket, prefix, count) = parts.ok_or("a fill is BUCKET/PREFIX=COUNT")?;
+    Ok(Fill {
+        bucket: bucket.to_owned(),
+        prefix: prefix.to_owned(),
+        count,
+    })
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -120,6 +151,10 @@ async fn serve(args: ServeArgs) -> Result<(), Box<dyn Error>> {
         listen: args.listen,
         data: args.data,
         buckets: args.buckets.into_iter().map(BucketConfig::new).collect(),
+        tls: args
+            .tls_cert
+            .zip(args.tls_key)
+            .map(|(certificate, key)| Tls { certificate, key }),
         ..Config::default()
     };
     let roles = match &args.config {
@@ -130,6 +165,17 @@ async fn serve(args: ServeArgs) -> Result<(), Box<dyn Error>> {
         config.region = region;
     }
     let server = DevServer::start(config).await?;
+    for Fill {
+        bucket,
+        prefix,
+        count,
+    } in &args.fills
+    {
+        for number in 0..*count {
+            let body = number.to_string();
+            server.put(bucket, &format!("{prefix}{number:06}.bin"), body)?;
+        }
+    }
     server.faults().set_first_byte(args.first_byte);
     server
         .faults()
@@ -188,4 +234,23 @@ fn announce(path: &Path, text: &str) -> std::io::Result<()> {
     temporary.push(".new");
     fs::write(&temporary, text)?;
     fs::rename(&temporary, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fill_is_bucket_prefix_and_count() {
+        let fill_of = |bucket: &str, prefix: &str| Fill {
+            bucket: bucket.to_owned(),
+            prefix: prefix.to_owned(),
+            count: 7,
+        };
+        assert_eq!(fill("b/many/=7"), Ok(fill_of("b", "many/")));
+        assert_eq!(fill("b/=7"), Ok(fill_of("b", "")));
+        for wrong in ["b=7", "b/many/", "b/many/=x", ""] {
+            assert!(fill(wrong).is_err(), "{wrong}");
+        }
+    }
 }

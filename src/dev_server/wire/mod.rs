@@ -3,6 +3,8 @@
 mod body;
 mod conn;
 mod pace;
+mod tls;
 
 pub(super) use body::{SendBody, Trouble};
 pub(super) use conn::{Connection, Control, End};
+pub(super) use tls::acceptor;

@@ -1,5 +1,9 @@
 //! `read`: a reader as plain as can be, for any file system.
 
+mod mapped;
+mod processes;
+mod random;
+
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
@@ -39,6 +43,9 @@ pub(crate) enum Command {
         /// Stop after so many files.
         #[arg(long, default_value_t = usize::MAX)]
         count: usize,
+        /// Begin no further file after so many seconds.
+        #[arg(long, default_value_t = u64::MAX)]
+        seconds: u64,
         #[command(flatten)]
         how: How,
     },
@@ -52,8 +59,36 @@ pub(crate) enum Command {
         /// Seed of the places.
         #[arg(long, default_value_t = 1)]
         seed: u64,
+        /// Stay within so many bytes at the start of the file; by default all of it.
+        #[arg(long)]
+        span: Option<ByteSize>,
         #[command(flatten)]
         how: How,
+    },
+    /// Every page of the tensors of a safetensors file, through a mapping.
+    Mmap {
+        /// The file.
+        path: PathBuf,
+        /// Order of the tensors; the pages of each are touched from its first to its last.
+        #[arg(long, value_enum, default_value_t = mapped::Order::File)]
+        order: mapped::Order,
+        /// Seed of the random order.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// File that begins with the header, if it is another one: the null file system's bytes have no meaning.
+        #[arg(long)]
+        header: Option<PathBuf>,
+    },
+    /// One file from its first byte to its last, by several processes at once, each all of it.
+    Processes {
+        /// The file.
+        path: PathBuf,
+        /// How many processes.
+        #[arg(long, default_value_t = 8)]
+        processes: usize,
+        /// Bytes of one read(2).
+        #[arg(long, default_value = "1MiB")]
+        block: ByteSize,
     },
 }
 
@@ -83,6 +118,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<Report> {
             list,
             shuffle,
             count,
+            seconds,
             how,
         } => {
             let mut names = names(&directory, list.as_deref())?;
@@ -90,14 +126,29 @@ pub(crate) fn run(command: Command) -> anyhow::Result<Report> {
                 fastrand::Rng::with_seed(seed).shuffle(&mut names);
             }
             names.truncate(count);
-            small(&directory, &names, &how)
+            small(&directory, &names, seconds, &how)
         }
         Command::Random {
             path,
             count,
             seed,
+            span,
             how,
-        } => random(&path, count, seed, &how),
+        } => {
+            let span = span.map_or(u64::MAX, |span| span.0);
+            random::random(&path, span, count, seed, &how)
+        }
+        Command::Mmap {
+            path,
+            order,
+            seed,
+            header,
+        } => mapped::touch(&path, header.as_deref().unwrap_or(&path), order, seed),
+        Command::Processes {
+            path,
+            processes,
+            block,
+        } => processes::sequential(&path, processes, block),
     }
 }
 
@@ -127,13 +178,15 @@ fn sequential(path: &Path, how: &How) -> anyhow::Result<Report> {
     watch.stop(bytes, 1)
 }
 
-fn small(directory: &Path, names: &[String], how: &How) -> anyhow::Result<Report> {
+fn small(directory: &Path, names: &[String], seconds: u64, how: &How) -> anyhow::Result<Report> {
     let next = AtomicUsize::new(0);
     let watch = Stopwatch::start()?;
-    let bytes = how.on_every_thread(|_| {
+    let threads = how.of_every_thread(|_| {
         let mut buffer = Buffer::new(how)?;
-        let mut bytes = 0;
-        while let Some(name) = names.get(next.fetch_add(1, Ordering::Relaxed)) {
+        let (mut bytes, mut files) = (0, 0);
+        while watch.seconds() < seconds
+            && let Some(name) = names.get(next.fetch_add(1, Ordering::Relaxed))
+        {
             let path = directory.join(name);
             let file = how.open(&path)?;
             let mut offset = 0;
@@ -145,33 +198,12 @@ fn small(directory: &Path, names: &[String], how: &How) -> anyhow::Result<Report
                 offset += got as u64;
             }
             bytes += offset;
+            files += 1;
         }
-        Ok(bytes)
+        Ok((bytes, files))
     })?;
-    watch.stop(bytes, names.len() as u64)
-}
-
-fn random(path: &Path, count: usize, seed: u64, how: &How) -> anyhow::Result<Report> {
-    let size = how.open(path)?.metadata()?.len();
-    let block = how.block.0.max(1);
-    let blocks = size / block;
-    ensure!(blocks > 0, "{} is shorter than one block", path.display());
-    let next = AtomicUsize::new(0);
-    let watch = Stopwatch::start()?;
-    let bytes = how.on_every_thread(|thread| {
-        let file = how.open(path)?;
-        let mut buffer = Buffer::new(how)?;
-        let mut places = fastrand::Rng::with_seed(seed.wrapping_add(thread as u64));
-        let mut bytes = 0;
-        while next.fetch_add(1, Ordering::Relaxed) < count {
-            let offset = places.u64(..blocks) * block;
-            file.read_exact_at(buffer.block(), offset)
-                .context_of(path)?;
-            bytes += block;
-        }
-        Ok(bytes)
-    })?;
-    watch.stop(bytes, count as u64)
+    let bytes = threads.iter().map(|(bytes, _)| bytes).sum();
+    watch.stop(bytes, threads.iter().map(|(_, files)| files).sum())
 }
 
 /// The names to read: those of the list, or those of the directory in sorted order, so that a seed means one order.
@@ -207,6 +239,14 @@ impl How {
         &self,
         work: impl Fn(usize) -> anyhow::Result<u64> + Sync,
     ) -> anyhow::Result<u64> {
+        Ok(self.of_every_thread(work)?.into_iter().sum())
+    }
+
+    /// Runs `work` once per thread, with the thread's number, and returns what each made.
+    fn of_every_thread<T: Send>(
+        &self,
+        work: impl Fn(usize) -> anyhow::Result<T> + Sync,
+    ) -> anyhow::Result<Vec<T>> {
         std::thread::scope(|scope| {
             let work = &work;
             let threads: Vec<_> = (0..self.threads.max(1))
@@ -215,7 +255,7 @@ impl How {
             threads
                 .into_iter()
                 .map(|thread| thread.join().expect("a reader does not panic"))
-                .sum()
+                .collect()
         })
     }
 }
@@ -290,7 +330,9 @@ mod tests {
             .expect("room on the disk");
         }
         let names = names(directory.path(), None).expect("a listing");
-        let report = small(directory.path(), &names, &how(4, 7)).expect("readable");
+        let report = small(directory.path(), &names, 1000, &how(4, 7)).expect("readable");
         assert_eq!((report.operations, report.bytes), (20, 190));
+        let report = small(directory.path(), &names, 0, &how(4, 7)).expect("readable");
+        assert_eq!((report.operations, report.bytes), (0, 0));
     }
 }

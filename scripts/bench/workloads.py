@@ -1,0 +1,139 @@
+"""The benchmark, as a table: what is done over which link, by whom, and what must come out.
+
+R1 reads one large object, R2 the same over the slow link, R3 four at once, R4 one by eight processes, R5 at random,
+R6 and R7 small files, R8 names, R9 what was read before, R10 a mapping.
+"""
+
+import dataclasses
+
+from goals import cpu_above, fetched, latency, only_lists, requests_per_file, time_within, times
+from kernel import Local, Mount, Null
+from tasks import HOT_BYTES, KIB, SHARDS, Files, Listing, Mapped, Random, Sequential, Shared
+from wire import Curl, Raw, Sdk
+
+SDKS = ("oss2", "alibabacloud-oss-v2", "osstorchconnector")
+SUBJECTS = {
+    "mount": Mount(),
+    "mount, direct": Mount(direct=True),
+    "mount, read-ahead 128": Mount(read_ahead=128),
+    "mount, listed": Mount(before="listed"),
+    "mount, prefetch list": Mount(prefetch_list=True),
+    "mount, again": Mount(before="again"),
+    "mount, disk cache": Mount(before="disk"),
+    "raw": Raw(),
+    "raw, one GET": Raw(one=True),
+    "null": Null(),
+    "null, direct": Null(direct=True),
+    "null, again": Null(again=True),
+    "local": Local(),
+    "curl": Curl(),
+    "curl, parallel": Curl(parallel=True),
+    **{name: Sdk(name) for name in SDKS},
+}
+# Those that are measured less often, each within the box of a few seconds.
+YARDSTICKS = {"curl", "curl, parallel", "local", *SDKS}
+
+
+@dataclasses.dataclass(frozen=True)
+class Workload:
+    """One task over one link."""
+
+    id: str
+    title: str
+    link: str
+    task: object
+    subjects: tuple
+    goals: tuple = ()
+
+
+def sequential(link):
+    """The subjects and goals of R1, which those of R3 repeat."""
+    subjects = ("mount", "mount, direct", "raw", "null", "null, direct", "curl", "curl, parallel", *SDKS, "local")
+    if link == "cloud":
+        return subjects, (times("mount", "raw", 0.9), times("mount, direct", "raw", 0.9), times("mount", "oss2", 10))
+    return subjects, (
+        times("mount", "raw", 0.65),
+        times("mount, direct", "raw", 0.8),
+        cpu_above("mount", "raw", 0.45),
+        cpu_above("mount, direct", "raw", 0.20),
+    )
+
+
+def _workloads():
+    one = Sequential("1 thread", ("big.bin",))
+    four = Sequential("4 threads", tuple(f"shard-{number}.bin" for number in range(SHARDS)))
+    subjects, goals = sequential("loopback")
+    yield Workload("R1", "cold sequential, one object", "loopback", one, ("mount, read-ahead 128", *subjects), goals)
+    yield Workload("R2", "cold sequential, one object", "cloud", one, *sequential("cloud"))
+    for link in ("loopback", "cloud", "tls"):
+        yield Workload("R3", "cold sequential, 4 objects", link, four, *sequential(link))
+
+    shared = Shared("8 processes", 8)
+    for link in ("loopback", "cloud"):
+        yield Workload("R4", "one object, 8 processes at once", link, shared, ("mount", "null"), (fetched("mount", 1.02),))
+
+    for size, block in (("4 KiB", 4 * KIB), ("128 KiB", 128 * KIB)):
+        single = Random(f"{size} × 1", block, 1)
+        many = Random(f"{size} × 16", block, 16)
+        yield Workload(
+            "R5", "random", "cloud", single, ("mount", "raw"), (latency("mount", "raw", 1.15), fetched("mount", 1.3))
+        )
+        scaled = times("mount", "mount", 14, single.name)
+        yield Workload("R5", "random", "cloud", many, ("mount", "raw"), (scaled, fetched("mount", 1.3)))
+
+    yield Workload(
+        "R6",
+        "small files",
+        "cloud",
+        Files("16 threads, shuffled", 16, True),
+        ("mount", "mount, listed", "raw", "null", "curl", *SDKS),
+        (
+            times("mount", "raw", 0.9),
+            times("mount, listed", "raw", 0.97),
+            requests_per_file("mount", 1.02),
+            requests_per_file("mount, listed", 1.02),
+        ),
+    )
+    ordered, shuffled = Files("1 thread, in order", 1, False), Files("1 thread, shuffled", 1, True)
+    in_order = (times("mount", "raw, one GET", 10), fetched("mount", 1.01))
+    yield Workload("R7", "small files", "cloud", ordered, ("mount", "raw, one GET", "null", "curl", *SDKS), in_order)
+    yield Workload(
+        "R7",
+        "small files",
+        "cloud",
+        shuffled,
+        ("mount", "mount, prefetch list", "raw, one GET", "null"),
+        (
+            times("mount", "raw, one GET", 5),
+            fetched("mount", 1.01),
+            times("mount, prefetch list", "raw, one GET", 15),
+            fetched("mount, prefetch list", 1.01),
+        ),
+    )
+    for task in (Listing("ls -l"), Listing("find")):
+        listing = (time_within("mount", "raw", 0.5, "null"), only_lists("mount"))
+        yield Workload("R8", "names of 100,000 objects", "cloud", task, ("mount", "raw", "null", *SDKS), listing)
+
+    second = Sequential("second epoch", ("shard-0.bin",))
+    yield Workload(
+        "R9",
+        "what was read before",
+        "loopback",
+        second,
+        ("mount, again", "null, again", "mount, disk cache", "local"),
+        (times("mount, again", "null, again", 1), times("mount, disk cache", "local", 0.9)),
+    )
+    hot = Random("4 KiB from memory", 4 * KIB, 1, direct=True, key="hot.bin", span=HOT_BYTES, reads_factor=500)
+    hits = times("mount, again", "null, direct", 0.8)
+    yield Workload("R9", "what was read before", "loopback", hot, ("mount, again", "null, direct"), (hits,))
+
+    for link in ("loopback", "cloud"):
+        inside = times("mount", "null", 0.8) if link == "loopback" else times("mount", "raw", 0.9)
+        tensors = ("null", "mount", "raw", "local")
+        yield Workload("R10", "mmap of safetensors", link, Mapped("tensors in order", "file"), tensors, (inside,))
+        faults = ("null", "mount", "raw, one GET", "local")
+        goal = (times("mount", "raw, one GET", 3),)
+        yield Workload("R10", "mmap of safetensors", link, Mapped("tensors shuffled", "random"), faults, goal)
+
+
+WORKLOADS = tuple(_workloads())
