@@ -108,10 +108,7 @@ impl Object {
                 metrics.read_bytes.inc_by(len as u64);
                 return Some(crc);
             }
-            Some(BlockRead::Bad) => {
-                metrics.bad_blocks.inc();
-                tracing::warn!("a block in the disk cache is not what was written there; it is fetched again");
-            }
+            Some(BlockRead::Bad) => self.found_bad(1),
             Some(BlockRead::Absent) | None => {}
         }
         metrics.misses.inc();
@@ -202,7 +199,15 @@ impl Object {
                 tracing::warn!("an object in the disk cache does not have the checksum that OSS announced; it is dropped");
                 self.discard();
             }
-            Some(Verdict::Incomplete) | None => {}
+            Some(Verdict::Incomplete { bad }) => self.found_bad(bad),
+            None => {}
+        }
+    }
+
+    fn found_bad(&self, blocks: u64) {
+        if blocks > 0 {
+            self.inner.metrics.disk.bad_blocks.inc_by(blocks);
+            tracing::warn!(blocks, "bytes in the disk cache are not those that were written there; they are fetched again");
         }
     }
 

@@ -44,8 +44,11 @@ pub(super) enum BlockRead {
 pub(super) enum Verdict {
     /// Every byte is right: the data file may be read without us.
     Sealed,
-    /// Blocks are missing, or were bad and were struck off.
-    Incomplete,
+    /// Blocks are missing, or were bad and were struck off: so many.
+    Incomplete {
+        /// Blocks that were bad.
+        bad: u64,
+    },
     /// Every block is as it came, but together they are not the object.
     Wrong,
 }
@@ -269,12 +272,12 @@ impl Stored {
     /// were never written. Stops when it may not go on.
     pub(super) fn verify(&self, may_go_on: impl Fn() -> bool) -> io::Result<Verdict> {
         let Some(data) = &self.data else {
-            return Ok(Verdict::Incomplete);
+            return Ok(Verdict::Incomplete { bad: 0 });
         };
-        let (mut whole, mut is_complete) = (0, true);
+        let (mut whole, mut is_complete, mut bad) = (0, true, 0);
         for index in 0..self.blocks() {
             if !may_go_on() {
-                return Ok(Verdict::Incomplete);
+                return Ok(Verdict::Incomplete { bad });
             }
             match self.read_with(index, |_| {})? {
                 BlockRead::Whole(crc) if index == 0 => whole = crc,
@@ -282,11 +285,15 @@ impl Stored {
                     let len = self.block_len(index) as u64;
                     whole = crc_fast::checksum_combine(Crc64Xz, whole, crc, len);
                 }
-                BlockRead::Absent | BlockRead::Bad => is_complete = false,
+                BlockRead::Absent => is_complete = false,
+                BlockRead::Bad => {
+                    is_complete = false;
+                    bad += 1;
+                }
             }
         }
         if !is_complete {
-            return Ok(Verdict::Incomplete);
+            return Ok(Verdict::Incomplete { bad });
         }
         if self.expected().is_some_and(|expected| expected != whole) {
             return Ok(Verdict::Wrong);

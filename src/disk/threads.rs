@@ -20,8 +20,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// A thread that works has no other reason to wake.
 const FOREVER: Duration = Duration::from_secs(3600);
 
-/// How long the keeper rests after a look that freed nothing: perhaps everything is in use, and each write that is dropped
-/// for want of room asks for another look.
+/// How long the keeper rests after a look that could free nothing: everything is in use, and each write that is dropped for
+/// want of room asks for another look.
 const REST: Duration = Duration::from_secs(1);
 
 /// Starts the threads. They end when their lines are closed and what they are at is done.
@@ -36,6 +36,14 @@ pub(super) fn start(inner: &Arc<Inner>) -> io::Result<()> {
     }
     start("disk-verify", verify_all)?;
     start("disk-keeper", keep)
+}
+
+/// What a look has brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Looked {
+    Well,
+    /// There is too much, and nothing of it could be removed.
+    InVain,
 }
 
 fn write_all(inner: &Inner) {
@@ -75,7 +83,7 @@ fn keep(inner: &Inner) {
             Next::Job((), bytes) => {
                 // Whoever is refused from now on is heard in the next turn.
                 inner.looks.done(bytes);
-                if inner.look() == 0 {
+                if inner.look() == Looked::InVain {
                     thread::park_timeout(REST);
                 }
             }
@@ -119,14 +127,14 @@ impl Inner {
         }
     }
 
-    /// Looks through the directory, removes what is too much, and returns how many bytes that was.
-    fn look(&self) -> u64 {
+    /// Looks through the directory, and removes what is too much.
+    fn look(&self) -> Looked {
         let looked = self.directory.scan().and_then(|found| Ok((found, self.directory.room()?)));
         let (found, room) = match looked {
             Ok(looked) => looked,
             Err(error) => {
                 self.heard(&error);
-                return 0;
+                return Looked::InVain;
             }
         };
         let used: u64 = found.iter().map(|item| item.bytes).sum();
@@ -148,7 +156,11 @@ impl Inner {
         if freed > 0 {
             tracing::debug!(used, freed, limit = self.space.limit(), free = room.free, "the disk cache has made room");
         }
-        freed
+        if excess > 0 && freed == 0 {
+            Looked::InVain
+        } else {
+            Looked::Well
+        }
     }
 
     /// Removes an object that nobody has open; true if it is gone.

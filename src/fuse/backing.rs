@@ -115,7 +115,10 @@ impl Backings {
             return None;
         }
         match reply.open_backing(file) {
-            Ok(backing) => Some(Arc::new(backing)),
+            Ok(backing) => {
+                tracing::debug!("the kernel reads a file of the disk cache by itself");
+                Some(Arc::new(backing))
+            }
             Err(error) => {
                 self.set(false);
                 tracing::warn!("the kernel does not read the disk cache by itself ({error}); its files are read through rolefs");
