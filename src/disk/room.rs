@@ -79,9 +79,9 @@ impl Space {
     pub(super) fn need(&self, room: Room) -> Need {
         let used = self.used.load(Ordering::Relaxed);
         let is_due = self.written.load(Ordering::Relaxed) > self.limit() / 32;
-        let is_full = used + 4 * BLOCK_BYTES as u64 > self.limit() || used > self.high();
+        let is_full = used > self.high();
         // A full disk is our business only while we hold some of it.
-        let is_tight = used > 0 && room.free < floor(room) + floor(room) / 4;
+        let is_tight = used > 0 && room.free < tight(room);
         if is_due || is_full || is_tight {
             Need::Look
         } else {
@@ -92,9 +92,8 @@ impl Space {
     /// Bytes to free, if the cache takes `used`.
     pub(super) fn excess(&self, used: u64, room: Room) -> u64 {
         let beyond = if used > self.high() { used - self.low() } else { 0 };
-        let floor = floor(room);
-        let missing = if room.free < floor + floor / 4 {
-            floor + floor / 2 - room.free
+        let missing = if room.free < tight(room) {
+            2 * tight(room) - floor(room) - room.free
         } else {
             0
         };
@@ -102,8 +101,14 @@ impl Space {
     }
 }
 
+/// What is left free whatever the cache's size.
 fn floor(room: Room) -> u64 {
     (room.total / 20).min(FLOOR_BYTES_MAX)
+}
+
+/// The free room from which more is made: enough above the floor that no write is refused before.
+fn tight(room: Room) -> u64 {
+    floor(room) + floor(room) / 4 + 4 * BLOCK_BYTES as u64
 }
 
 /// Removes what was used least recently until `excess` bytes are free, and returns how many are. `remove` says false for
