@@ -15,6 +15,7 @@ pub mod credentials;
 pub mod oss;
 // Floor 3.
 pub mod cache;
+pub mod disk;
 pub mod tree;
 // Floor 4.
 pub mod read;

@@ -292,17 +292,28 @@ impl BlockWriter {
         self.appender.remaining()
     }
 
+    /// Appends bytes that nobody sees before the next [`BlockWriter::put`] or [`BlockWriter::finish`]: for content that is
+    /// checked first.
+    ///
+    /// # Panics
+    /// If they are more than [`BlockWriter::remaining`].
+    pub fn put_hidden(&mut self, bytes: &[u8]) {
+        self.appender.append(bytes);
+    }
+
     /// Begins again, where nothing was published yet: for content that has proven wrong.
     ///
     /// # Panics
-    /// If the block publishes as it arrives.
+    /// If something was published.
     pub fn rewind(&mut self) {
-        assert_eq!(
-            self.publish,
-            Publish::WhenWhole,
-            "readers may have seen these bytes"
-        );
+        assert_eq!(self.block.filled(), 0, "readers may have seen these bytes");
         self.appender.rewind();
+    }
+
+    /// The block that is being written.
+    #[must_use]
+    pub fn block(&self) -> &Arc<Block> {
+        &self.block
     }
 
     /// The block is whole.

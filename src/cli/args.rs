@@ -69,6 +69,14 @@ pub(super) struct MountArgs {
     #[arg(long, env = "ROLEFS_MEMORY", value_name = "SIZE")]
     pub(super) memory: Option<String>,
 
+    /// Keep what was read in this directory, over restarts and for all mounts of this host; made if it is not there.
+    #[arg(long, env = "ROLEFS_CACHE_DIR", value_name = "DIR", value_parser = path())]
+    pub(super) cache_dir: Option<PathBuf>,
+
+    /// Room for --cache-dir; at least 64MiB; by default half of what is free there, what it already takes included.
+    #[arg(long, env = "ROLEFS_CACHE_SIZE", value_name = "SIZE")]
+    pub(super) cache_size: Option<String>,
+
     /// How old attributes may be when a file is opened; 0 checks at every open.
     #[arg(
         long,
@@ -152,10 +160,15 @@ impl MountArgs {
             &mut self.endpoint,
             &mut self.region,
             &mut self.memory,
+            &mut self.cache_size,
         ] {
             text.take_if(|text| text.is_empty());
         }
-        for path in [&mut self.log_file, &mut self.stats_file] {
+        for path in [
+            &mut self.log_file,
+            &mut self.stats_file,
+            &mut self.cache_dir,
+        ] {
             path.take_if(|path| path.as_os_str().is_empty());
         }
         self

@@ -10,6 +10,7 @@
 mod args;
 mod config;
 mod daemon;
+mod disk;
 mod logging;
 mod mount;
 mod preflight;

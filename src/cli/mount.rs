@@ -15,10 +15,11 @@ use tokio_util::task::AbortOnDropHandle;
 use super::args::MountArgs;
 use super::config::{Config, Surroundings};
 use super::daemon::{self, Readiness};
-use super::{logging, preflight, process};
+use super::{disk, logging, preflight, process};
 use crate::buffer::Budget;
 use crate::cache::BlockCache;
 use crate::credentials::Provider;
+use crate::disk::DiskCache;
 use crate::fs::{self as file_system, FileSystem, Ownership, Probe};
 use crate::fuse::{self, MountOptions, Mounted, Session, SessionOptions};
 use crate::metrics::Metrics;
@@ -76,6 +77,7 @@ struct Prepared {
     fs: Arc<FileSystem>,
     credentials: Arc<Provider>,
     budget: Arc<Budget>,
+    disk: Option<Arc<DiskCache>>,
 }
 
 fn serve(config: &Config, readiness: &mut Readiness) -> Result<()> {
@@ -120,6 +122,7 @@ fn serve_on(
     let session_options = SessionOptions {
         threads: config.limits.fuse_threads,
         max_background: config.limits.max_background,
+        passthrough: prepared.disk.as_ref().and_then(|disk| disk.stack_depth()),
         allow_other: config.allow_other,
     };
     let session = Session::new(
@@ -204,6 +207,10 @@ async fn prepare(
         Arc::clone(metrics),
         runtime.clone(),
     );
+    let disk = disk::open(config, metrics)?;
+    if let Some(disk) = &disk {
+        reader.use_disk(Arc::clone(disk));
+    }
     let fs = FileSystem::new(
         file_system::Config {
             prefix: config.prefix.clone(),
@@ -228,6 +235,7 @@ async fn prepare(
         fs,
         credentials,
         budget,
+        disk,
     })
 }
 
@@ -351,6 +359,9 @@ async fn until_the_end(
 
 /// Says what the mount has done.
 fn finish(config: &Config, metrics: &Metrics, prepared: &Prepared) {
+    if let Some(disk) = &prepared.disk {
+        disk::finish(disk, metrics);
+    }
     tracing::info!(
         reads = metrics.read.reads.get(),
         bytes_served = metrics.read.bytes_served.get(),

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use anyhow::{Context, Error, Result, anyhow, bail, ensure};
 
 use super::config::Config;
 use crate::credentials::{self, Provider, Source};
+use crate::disk::NAME;
 use crate::fs::{Capabilities, Probe};
 use crate::fuse;
 use crate::metrics::Metrics;
@@ -52,6 +53,13 @@ pub(super) fn local(config: &Config) -> Result<()> {
             outside(what, file, &resolved)?;
         }
     }
+    if let Some(disk) = &config.disk {
+        outside("--cache-dir", &disk.directory.join(NAME), &resolved)?;
+        ensure!(
+            !resolved.starts_with(resolve(&disk.directory).join(NAME)),
+            "{shown} lies in the cache of --cache-dir; mount elsewhere"
+        );
+    }
     match &config.credentials.source {
         Source::Auto => outside("the credentials file", &config.credentials.file, &resolved)?,
         Source::File(file) => outside("the credentials file", file, &resolved)?,
@@ -72,12 +80,19 @@ fn died(mountpoint: &Path) -> Error {
     )
 }
 
+/// A path without links, as far as it is there.
+fn resolve(path: &Path) -> PathBuf {
+    let there = path.ancestors().find_map(|above| {
+        let resolved = above.canonicalize().ok()?;
+        Some(resolved.join(path.strip_prefix(above).ok()?))
+    });
+    there.unwrap_or_else(|| path.to_owned())
+}
+
 /// Refuses a file of ours that the mount would hide.
 fn outside(what: &str, file: &Path, mountpoint: &Path) -> Result<()> {
     let absolute = std::path::absolute(file)?;
-    let parent = absolute
-        .parent()
-        .and_then(|parent| parent.canonicalize().ok());
+    let parent = absolute.parent().map(resolve);
     let hidden = parent.is_some_and(|parent| parent.starts_with(mountpoint));
     ensure!(
         !hidden,

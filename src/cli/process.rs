@@ -19,6 +19,19 @@ pub(super) fn harden() {
     tracing::debug!(granted = flusher == 0, "PR_SET_IO_FLUSHER");
 }
 
+/// Raises the limit of open files as far as it goes, and says where it is: 1024 is too few for a cache on disk beside a hundred
+/// connections.
+pub(super) fn raise_files() -> u64 {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
+        return 1024;
+    };
+    match setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
+        Ok(()) => hard,
+        Err(_) => soft,
+    }
+}
+
 /// Makes the allocator give memory back: blocks of small objects come and go, and the budget counts them, not what an
 /// arena keeps of them.
 pub(super) fn tune_allocator() {

@@ -16,6 +16,8 @@ pub struct Capabilities {
     /// A refusal was already logged, for ListObjects and for GetObject.
     said_list: AtomicBool,
     said_get: AtomicBool,
+    /// The kernel can read local files by itself.
+    passthrough: AtomicBool,
 }
 
 /// What was found out at start.
@@ -65,6 +67,7 @@ impl Capabilities {
             get,
             said_list: AtomicBool::new(!list),
             said_get: AtomicBool::new(!get),
+            passthrough: AtomicBool::new(false),
         };
         Ok(Probe {
             capabilities,
@@ -81,6 +84,15 @@ impl Capabilities {
     /// The role may read under the mount's prefix.
     pub(super) fn get(&self) -> bool {
         self.get
+    }
+
+    /// The kernel can read local files by itself.
+    pub(super) fn passthrough(&self) -> bool {
+        self.passthrough.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_passthrough(&self, can: bool) {
+        self.passthrough.store(can, Ordering::Relaxed);
     }
 
     /// A refusal that preflight has not foreseen (a policy for a deeper prefix, a policy that changed): says once which

@@ -31,35 +31,44 @@ pub struct PendingRead {
 }
 
 impl FileSystem {
-    /// Opens a file whose attributes are fresh; `None` if they must be checked first.
+    /// Opens a file whose attributes are fresh; `None` if they must be checked first, or a look on disk is due.
     #[must_use]
     pub fn open_known(&self, ino: Ino) -> Option<Result<u64, Error>> {
+        match self.is_fresh(ino) {
+            Ok(true) if self.needs_look(ino) => None,
+            Ok(true) => Some(self.open_now(ino)),
+            Ok(false) => None,
+            Err(error) => Some(Err(error)),
+        }
+    }
+
+    /// True if a file can be opened without asking OSS.
+    fn is_fresh(&self, ino: Ino) -> Result<bool, Error> {
         let ttl = if self.config.attr_ttl.is_zero() {
             LOOKED_UP_JUST_NOW
         } else {
             self.config.attr_ttl
         };
-        {
-            let tree = self.tree();
-            let Some(node) = tree.node(ino).filter(|node| !node.is_stale()) else {
-                return Some(Err(Stale.into()));
-            };
-            if matches!(node.kind(), Kind::Directory) {
-                return Some(Err(Error::IsADirectory));
-            }
-            if Instant::now().saturating_duration_since(node.checked()) > ttl {
-                return None;
-            }
+        let tree = self.tree();
+        let Some(node) = tree.node(ino).filter(|node| !node.is_stale()) else {
+            return Err(Stale.into());
+        };
+        if matches!(node.kind(), Kind::Directory) {
+            return Err(Error::IsADirectory);
         }
-        Some(self.open_now(ino))
+        Ok(Instant::now().saturating_duration_since(node.checked()) <= ttl)
     }
 
-    /// Opens a file after asking OSS whether it is still what its name shows.
+    /// Opens a file after asking OSS whether it is still what its name shows, where that is due.
     ///
     /// # Errors
     /// [`Error::Stale`] if it is not: the kernel then looks the name up again by itself; or what OSS says.
     pub async fn open(&self, op: &Op, ino: Ino) -> Result<u64, Error> {
-        self.check(op, ino).await?;
+        if !self.is_fresh(ino)? {
+            self.check(op, ino).await?;
+        }
+        let _found = self.look(ino).await;
+        // Nothing is waited for from here on: whoever gave up would leave the handle open.
         self.open_now(ino)
     }
 

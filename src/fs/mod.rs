@@ -9,7 +9,7 @@
 //!
 //! - [`names`]: lookup, attributes, forget.
 //! - [`ask`]: the questions to OSS that a lookup needs, and what the role may ask ([`capabilities`]).
-//! - [`files`]: open, read, release. - [`directories`]: opendir, readdir. - [`xattrs`]: `user.oss.*`.
+//! - [`files`]: open, read, release; [`local`]: what the kernel may read by itself. - [`directories`]: opendir, readdir. - [`xattrs`]: `user.oss.*`.
 
 mod ask;
 mod attributes;
@@ -17,6 +17,7 @@ mod capabilities;
 mod directories;
 mod error;
 mod files;
+mod local;
 mod names;
 mod xattrs;
 

@@ -14,6 +14,8 @@ use fuser::{
 };
 
 use super::answer::{Answering, Refuse, entry, file_attr};
+use super::backing::Backings;
+use super::io_mode::Wish;
 use super::session::SessionOptions;
 use crate::fs::{Attributes, DirectoryEntry, Error, FileSystem, Room};
 use crate::op::{Caller, Op};
@@ -53,14 +55,17 @@ macro_rules! refuse {
 pub(super) struct Door {
     fs: Arc<FileSystem>,
     answering: Answering,
+    backings: Arc<Backings>,
     options: SessionOptions,
 }
 
 impl Door {
     pub(super) fn new(fs: Arc<FileSystem>, answering: Answering, options: SessionOptions) -> Self {
+        let backings = Backings::new(Arc::clone(&fs), Arc::clone(&answering.metrics));
         Self {
             fs,
             answering,
+            backings,
             options,
         }
     }
@@ -92,14 +97,6 @@ fn attr(reply: ReplyAttr, attributes: Attributes) {
     reply.attr(&attributes.ttl, &file_attr(&attributes));
 }
 
-fn opened(reply: ReplyOpen, handle: u64) {
-    // An inode is one version, so what the kernel has of it stays right. Nothing is dirty, so no FLUSH is needed.
-    reply.opened(
-        FileHandle(handle),
-        FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_NOFLUSH,
-    );
-}
-
 fn xattr(reply: ReplyXattr, size: u32, value: &[u8]) {
     match u32::try_from(value.len()) {
         Ok(len) if size == 0 => reply.size(len),
@@ -120,6 +117,11 @@ impl Filesystem for Door {
             let _ = config.set_max_readahead(offered);
         }
         let _ = config.set_max_background(self.options.max_background);
+        if let Some(depth) = self.options.passthrough {
+            let offers = config.add_capabilities(InitFlags::FUSE_PASSTHROUGH).is_ok();
+            let can = offers && config.set_max_stack_depth(depth).is_ok();
+            self.backings.set(can);
+        }
         Ok(())
     }
 
@@ -160,10 +162,15 @@ impl Filesystem for Door {
     fn open(&self, request: &Request, number: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         let op = self.op("open", request, number);
         if flags.acc_mode() != fuser::OpenAccMode::O_RDONLY {
-            return self
-                .answering
-                .now(&op, reply, Err::<u64, _>(Error::ReadOnly), opened);
+            return self.read_only("open", request, number, reply);
         }
+        let wish = if flags.0 & libc::O_DIRECT == 0 {
+            Wish::Fast
+        } else {
+            Wish::ByUs
+        };
+        let backings = Arc::clone(&self.backings);
+        let opened = move |reply, handle| backings.open(reply, number.0, handle, wish);
         if let Some(known) = self.fs.open_known(ino(number)) {
             return self.answering.now(&op, reply, known, opened);
         }
@@ -208,13 +215,14 @@ impl Filesystem for Door {
     fn release(
         &self,
         _request: &Request,
-        _ino: INodeNo,
+        number: INodeNo,
         fh: FileHandle,
         _flags: OpenFlags,
         _lock_owner: Option<LockOwner>,
         _flush: bool,
         reply: ReplyEmpty,
     ) {
+        self.backings.close(number.0, fh.0);
         self.fs.release(fh.0);
         reply.ok();
     }

@@ -10,8 +10,10 @@
 //! blocks is copied together, see `read::Served`), and `INTERRUPT` is answered ENOSYS (see [`pending`]).
 
 mod answer;
+mod backing;
 mod door;
 mod errno;
+mod io_mode;
 mod mount;
 mod pending;
 mod session;

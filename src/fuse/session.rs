@@ -22,6 +22,9 @@ pub struct SessionOptions {
     pub threads: usize,
     /// Background requests (the kernel's own read-ahead) that may be in flight.
     pub max_background: u16,
+    /// Let the kernel read files of the disk cache by itself, where it can. The number is its `max_stack_depth`: how many file
+    /// systems may lie under this one, 1 or 2.
+    pub passthrough: Option<u32>,
     /// Who may use the mount: everybody, or only the user of this process.
     pub allow_other: bool,
 }

@@ -91,6 +91,34 @@ group! {
 }
 
 group! {
+    /// The cache on disk.
+    DiskMetrics {
+        /// Blocks read from disk instead of from OSS.
+        hits: Counter,
+        /// Blocks looked for on disk and not there.
+        misses: Counter,
+        /// Bytes read from disk. What the kernel reads by itself is not among them.
+        read_bytes: Counter,
+        /// Bytes written to disk.
+        written_bytes: Counter,
+        /// Blocks that were to be written and were not: the disk is slow, full, or fails.
+        dropped_writes: Counter,
+        /// Blocks whose bytes on disk were not those that were written.
+        bad_blocks: Counter,
+        /// Calls that the file system answered with an error.
+        errors: Counter,
+        /// Objects removed to make room.
+        evictions: Counter,
+        /// Objects that were read back from disk and found right, so that the kernel may read them by itself.
+        verified: Counter,
+        /// Opens for which the kernel reads the file on disk by itself.
+        passthrough_opens: Counter,
+        /// Bytes that the cache takes, as last counted.
+        bytes: Gauge,
+    }
+}
+
+group! {
     /// Reading of files.
     ReadMetrics {
         /// READ requests answered.
@@ -149,6 +177,8 @@ pub struct Metrics {
     pub buffer: BufferMetrics,
     /// `rolefs_cache_…`
     pub cache: CacheMetrics,
+    /// `rolefs_disk_…`
+    pub disk: DiskMetrics,
     /// `rolefs_read_…`
     pub read: ReadMetrics,
     /// `rolefs_tree_…`
@@ -172,6 +202,8 @@ impl Metrics {
             .register(registry.sub_registry_with_prefix("buffer"));
         self.cache
             .register(registry.sub_registry_with_prefix("cache"));
+        self.disk
+            .register(registry.sub_registry_with_prefix("disk"));
         self.read
             .register(registry.sub_registry_with_prefix("read"));
         self.tree
@@ -200,6 +232,7 @@ mod tests {
             "oss",
             "buffer",
             "cache",
+            "disk",
             "read",
             "tree",
             "fuse",

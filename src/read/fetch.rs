@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 use crc_fast::{CrcAlgorithm::Crc64Xz, Digest};
+use tokio::runtime::Handle;
 
+use super::disk::OnDisk;
 use super::{BLOCK, Error, File, Reader, Shared, block_len};
 use crate::buffer::{Block, BlockWriter, Class, Failure, Lease, Publish, capacity_for};
 use crate::cache::{BlockCache, Origin};
@@ -26,12 +28,16 @@ pub(super) struct Claimed {
 
 /// Adjacent blocks that one GET will fill.
 #[derive(Debug)]
-struct Segment {
-    first: u64,
-    writers: Vec<BlockWriter>,
+pub(super) struct Segment {
+    pub(super) first: u64,
+    pub(super) writers: Vec<BlockWriter>,
 }
 
 impl Segment {
+    pub(super) fn indices(&self) -> Range<u64> {
+        self.first..self.first + self.writers.len() as u64
+    }
+
     fn source(&self, version: &Arc<Version>) -> Source {
         let end = ((self.first + self.writers.len() as u64) * BLOCK).min(version.size());
         Source {
@@ -156,15 +162,23 @@ impl Reader {
             cache: Arc::clone(&self.cache),
             metrics: Arc::clone(&self.metrics),
             shared: Arc::clone(file.shared()),
+            on_disk: file.on_disk().cloned(),
+            runtime: self.runtime.clone(),
         };
         let permits = (class == Class::ReadAhead).then(|| Arc::clone(&self.ahead_gets));
         file.spawn(&self.runtime, async move {
+            let segments = fetch.fill_from_disk(segment).await;
+            if segments.is_empty() {
+                return;
+            }
             // A closed semaphore would only mean that read-ahead is not held back.
             let _permit = match permits {
                 Some(permits) => permits.acquire_owned().await.ok(),
                 None => None,
             };
-            fetch.run(segment).await;
+            for segment in segments {
+                fetch.run(segment).await;
+            }
         });
     }
 }
@@ -182,10 +196,30 @@ struct Fetch {
     cache: Arc<BlockCache>,
     metrics: Arc<Metrics>,
     shared: Arc<Shared>,
+    on_disk: Option<OnDisk>,
+    runtime: Handle,
 }
 
 impl Fetch {
-    async fn run(self, mut segment: Segment) {
+    /// Fills what is on disk; what is not is left.
+    async fn fill_from_disk(&self, segment: Segment) -> Vec<Segment> {
+        let Some(on_disk) = &self.on_disk else {
+            return vec![segment];
+        };
+        let (segments, error) = on_disk.fill(&self.runtime, &self.shared, segment).await;
+        match error {
+            None => segments,
+            Some(error) => {
+                self.failed(&error);
+                for segment in segments {
+                    segment.fail(&error);
+                }
+                Vec::new()
+            }
+        }
+    }
+
+    async fn run(&self, mut segment: Segment) {
         let op = Op::background("read-ahead");
         let source = segment.source(&self.shared.version);
         let filled = if source.is_whole() && source.len() <= BLOCK {
@@ -194,12 +228,29 @@ impl Fetch {
             self.fill(&op, &source, &mut segment).await
         };
         if let Err(error) = filled {
-            if let Error::Corrupt { version, .. } = &error {
-                self.metrics.read.checksum_failures.inc();
-                self.cache.purge(version);
-                tracing::error!("{error}; its cached bytes are dropped");
-            }
+            self.failed(&error);
             segment.fail(&error);
+        }
+    }
+
+    /// Drops what is kept of content that has proven wrong.
+    fn failed(&self, error: &Error) {
+        if let Error::Corrupt { version, .. } = error {
+            self.metrics.read.checksum_failures.inc();
+            self.cache.purge(version);
+            if let Some(on_disk) = &self.on_disk {
+                on_disk.object().discard();
+            }
+            tracing::error!("{error}; its cached bytes are dropped");
+        }
+    }
+
+    /// Finishes a block, and has it written to the disk behind.
+    fn finish(&self, index: u64, writer: BlockWriter, crc: u64, expected: Option<u64>) {
+        let block = self.on_disk.is_some().then(|| Arc::clone(writer.block()));
+        writer.finish();
+        if let (Some(on_disk), Some(block)) = (&self.on_disk, block) {
+            on_disk.keep(index, block, crc, expected);
         }
     }
 
@@ -210,6 +261,7 @@ impl Fetch {
         let mut chunk = Bytes::new();
         while let Some(writer) = segment.writers.first_mut() {
             let mut digest = Digest::new(Crc64Xz);
+            let mut crc = 0;
             while writer.remaining() > 0 {
                 if chunk.is_empty() {
                     chunk = next(&mut get).await?;
@@ -218,13 +270,14 @@ impl Fetch {
                 digest.update(&piece);
                 if piece.len() == writer.remaining() {
                     // Before the last bytes can be seen: nobody reads all of a wrong object without an error.
-                    let crc = digest.finalize();
+                    crc = digest.finalize();
                     self.shared.checked(segment.first, crc, expected)?;
                 }
                 writer.put(&piece);
             }
+            let writer = segment.writers.remove(0);
+            self.finish(segment.first, writer, crc, expected);
             segment.first += 1;
-            segment.writers.remove(0).finish();
         }
         Ok(())
     }
@@ -264,7 +317,8 @@ impl Fetch {
                     attempt += 1;
                 }
                 _ => {
-                    segment.writers.remove(0).finish();
+                    let writer = segment.writers.remove(0);
+                    self.finish(segment.first, writer, actual, expected);
                     return Ok(());
                 }
             }

@@ -3,10 +3,12 @@
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
 use super::Error;
 use super::checks::Shared;
+use super::disk::OnDisk;
 use super::policy::{Pattern, Plan};
 use crate::object::Version;
 
@@ -16,15 +18,21 @@ pub struct File {
     shared: Arc<Shared>,
     pattern: Mutex<Pattern>,
     fetches: Mutex<JoinSet<()>>,
+    on_disk: Option<OnDisk>,
 }
 
 impl File {
-    pub(super) fn new(shared: Arc<Shared>, window_bytes_max: u64) -> Self {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        window_bytes_max: u64,
+        on_disk: Option<OnDisk>,
+    ) -> Self {
         let pattern = Mutex::new(Pattern::new(shared.version.size(), window_bytes_max));
         Self {
             shared,
             pattern,
             fetches: Mutex::default(),
+            on_disk,
         }
     }
 
@@ -36,6 +44,19 @@ impl File {
 
     pub(super) fn shared(&self) -> &Arc<Shared> {
         &self.shared
+    }
+
+    /// The version on disk, if there is a cache for it.
+    pub(super) fn on_disk(&self) -> Option<&OnDisk> {
+        self.on_disk.as_ref()
+    }
+
+    /// True if the cache on disk has all of a range.
+    pub(super) async fn is_on_disk(&self, runtime: &Handle, range: &Range<u64>) -> bool {
+        match &self.on_disk {
+            Some(on_disk) => on_disk.has(runtime, range).await,
+            None => false,
+        }
     }
 
     /// The error that every READ gets once the content has proven wrong.
@@ -67,7 +88,7 @@ impl File {
     /// Gives a GET to this file, and forgets those that are done.
     pub(super) fn spawn(
         &self,
-        runtime: &tokio::runtime::Handle,
+        runtime: &Handle,
         fetch: impl Future<Output = ()> + Send + 'static,
     ) {
         let mut fetches = self.fetches.lock().unwrap_or_else(PoisonError::into_inner);

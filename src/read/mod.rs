@@ -15,6 +15,7 @@
 //! - **Owned tasks.** GETs run as tasks that belong to the open file. The last close aborts what is still on its way.
 
 mod checks;
+mod disk;
 mod fetch;
 mod file;
 mod policy;
@@ -22,7 +23,7 @@ mod served;
 mod shift;
 
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
@@ -38,6 +39,7 @@ pub use file::File;
 pub use served::Served;
 
 use checks::{Shared, Versions};
+use disk::Disk;
 use fetch::Claimed;
 use policy::Plan;
 
@@ -107,6 +109,7 @@ pub struct Reader {
     runtime: Handle,
     ahead_gets: Arc<Semaphore>,
     versions: Mutex<Versions>,
+    disk: OnceLock<Disk>,
 }
 
 impl Reader {
@@ -130,6 +133,7 @@ impl Reader {
             runtime,
             ahead_gets,
             versions: Mutex::default(),
+            disk: OnceLock::new(),
         })
     }
 
@@ -141,8 +145,9 @@ impl Reader {
             .config
             .window_bytes_max
             .min(self.budget.max_lease(Class::ReadAhead) / 2);
+        let on_disk = self.disk.get().and_then(|disk| disk.open(&version));
         let mut versions = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::new(File::new(versions.open(version), window))
+        Arc::new(File::new(versions.open(version), window, on_disk))
     }
 
     /// Answers a READ from memory, without waiting, and starts what is to be fetched ahead.
@@ -189,7 +194,14 @@ impl Reader {
         }
         let Pending { range, plan } = pending;
         let served = match plan {
-            Plan::Exact => self.read_cached(file, &range, &[]).await?,
+            Plan::Exact => match self.read_cached(file, &range, &[]).await? {
+                // Whole blocks cost nothing where they lie on disk.
+                None if file.is_on_disk(&self.runtime, &range).await => {
+                    let ahead = Ahead { file, range: 0..0 };
+                    self.read_blocks(&range, ahead, BLOCK).await?
+                }
+                served => served,
+            },
             Plan::Blocks { ahead, part } => {
                 let ahead = Ahead { file, range: ahead };
                 self.read_blocks(&range, ahead, part).await?

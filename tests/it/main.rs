@@ -9,6 +9,7 @@
 //! - [`replaced`]: no reader ever sees bytes of two versions.
 //! - [`faults`]: what goes wrong on the way to OSS costs time, never bytes.
 //! - [`mixed`]: every way of reading at once, at random, with faults.
+//! - [`disk_cache`]: objects on a local disk, and the kernel reading them by itself.
 //! - [`memory`]: the process stays within its budget.
 //! - [`read`]: reading against a development server, without a kernel.
 //! - [`file_system`]: names, directories and files against one, without a kernel.
@@ -27,6 +28,7 @@ mod background;
 mod bytes;
 mod credentials;
 mod directories;
+mod disk_cache;
 mod faults;
 mod file_system;
 mod freshness;

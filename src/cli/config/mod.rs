@@ -2,6 +2,7 @@
 //!
 //! Pure: the environment and the machine are read by [`Surroundings::now`] and handed in.
 
+mod disk;
 mod limits;
 mod surroundings;
 mod target;
@@ -19,6 +20,7 @@ use crate::object::Prefix;
 use crate::oss::{Endpoint, SignatureVersion};
 use crate::tree::NEGATIVE_TTL_MAX;
 
+pub(super) use disk::Disk;
 pub(super) use limits::Limits;
 pub(super) use surroundings::Surroundings;
 use target::Target;
@@ -36,6 +38,7 @@ pub(super) struct Config {
     pub(super) path_style: bool,
     pub(super) credentials: credentials::Config,
     pub(super) memory_bytes: u64,
+    pub(super) disk: Option<Disk>,
     pub(super) attr_ttl: Duration,
     pub(super) negative_ttl: Duration,
     pub(super) uid: u32,
@@ -84,6 +87,7 @@ impl Config {
                 ..credentials::Config::new(source, around.credentials)
             },
             memory_bytes: memory(args.memory.as_deref(), around.memory_limit)?,
+            disk: Disk::new(args.cache_dir.map(absolute), args.cache_size.as_deref())?,
             attr_ttl,
             negative_ttl: attr_ttl.min(NEGATIVE_TTL_MAX),
             uid: args.uid.unwrap_or(around.uid),

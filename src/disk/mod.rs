@@ -1,0 +1,306 @@
+//! Objects on a local disk: below the cache in memory, across restarts, shared by the mounts of one host.
+//!
+//! A version has a raw, sparse file with the object's bytes at the object's offsets, and a map that says which blocks are there
+//! and what their CRC-64 is ([`format`]). An object of one block has both in one file. Names are hashes of everything that tells
+//! a version from others, so a replaced object is another file and nothing is ever invalidated.
+//!
+//! **A miss is the worst that happens.** What is torn, garbage, cut, unreadable or of somebody else is fetched from OSS again.
+//! Bytes that we hand out are checked against their block's CRC first; a bad block is struck off and written anew.
+//!
+//! **The seal.** Once all blocks are there a thread reads them back, compares each with its CRC and all together with the CRC that
+//! OSS announced, brings the file to the disk, and notes the file's size and times: the seal. A sealed file is never written
+//! to again, and the kernel may read it by itself (FUSE passthrough). After a restart the seal is believed while size,
+//! inode number and times are those that were noted; if they are not, or if there is no seal yet, the file is read back again in the
+//! background. So whoever writes to the file is noticed when it is opened next. What the disk itself alters is not, once
+//! the kernel reads by itself: such a file is as trustworthy as any other file on that disk.
+//!
+//! **Nobody waits for a write.** Blocks that came from OSS are queued with their memory and written by two threads. The queue is
+//! bounded by bytes; what does not fit, because the disk is slow, is dropped and counted. The next time the object is read the
+//! hole is filled.
+//!
+//! **Full disks.** The cache stays below its size, and leaves some room on the file system whatever its size: whoever finds too
+//! little drops the write and wakes the keeper, a thread that removes what was used least recently. A full disk, a quota and
+//! any other error are dropped writes, never a reader's error.
+//!
+//! **Several processes.** A block's bytes are written before its record, under flock(2), and only if there is no record. Files are
+//! made and removed under the directory's lock. Whoever has an object of more than one block open has a shared flock(2) on its data,
+//! and so has the kernel for a file that it reads by itself: such an object is not evicted, for that would free nothing.
+//!
+//! **Page cache.** What was written stays there as long as the kernel likes. Dropping it (`POSIX_FADV_DONTNEED`) would wait for the
+//! disk, and the next epoch reads just these pages.
+
+mod directory;
+mod format;
+mod object;
+mod queue;
+mod room;
+mod stored;
+#[cfg(test)]
+mod tests;
+mod threads;
+
+/// The cache's directory within the one that is named.
+pub const NAME: &str = "rolefs-cache-v1";
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use crate::buffer::Block;
+use crate::metrics::Metrics;
+use crate::object::Version;
+
+use directory::Directory;
+use format::{Id, Identity};
+use queue::Queue;
+use room::Space;
+
+pub use object::Object;
+pub use room::CACHE_BYTES_MIN;
+
+/// Objects that are read at the same time through the disk. Each has up to two open files; more are read as if there was no
+/// cache.
+const OBJECTS_MAX: usize = 4096;
+
+/// What a [`DiskCache`] is opened with.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Bytes that the cache may take, at least [`CACHE_BYTES_MIN`]; by default half of what the file system has free beside it.
+    pub size_max: Option<u64>,
+    /// Bytes of memory that may wait to be written.
+    pub queue_bytes_max: u64,
+    /// What tells this bucket from all others: its endpoint and its name.
+    pub bucket: String,
+    /// Open files that the process may have. Half of them are left to everything else.
+    pub files_max: u64,
+}
+
+/// Why a directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file system says no.
+    #[error("{path}: {what}: {error}")]
+    Unusable {
+        /// The directory that was named.
+        path: String,
+        /// What was tried.
+        what: &'static str,
+        /// The answer.
+        error: io::Error,
+    },
+    /// Somebody else owns the cache, or can write to it: what is in it cannot be believed.
+    #[error("{path} must belong to the user that mounts, with mode 0700; it belongs to {uid}, mode {mode:04o}")]
+    NotOurs {
+        /// The cache.
+        path: String,
+        /// Its owner.
+        uid: u32,
+        /// Its mode.
+        mode: u32,
+    },
+    /// No thread could be started.
+    #[error("cannot start a thread for the disk cache: {0}")]
+    Thread(io::Error),
+}
+
+/// The cache on disk. What still waits to be written when it is dropped is lost, unless [`DiskCache::finish`] came before.
+///
+/// Its drop tells its threads to end, and does not wait for them: one may hang in a disk that does not answer.
+pub struct DiskCache {
+    inner: Arc<Inner>,
+}
+
+/// A block on its way to the disk.
+struct Write {
+    object: Arc<Object>,
+    index: u64,
+    block: Arc<Block>,
+    crc: u64,
+    expected: Option<u64>,
+}
+
+/// What the threads wait for.
+enum Job {
+    Write(Write),
+    Discard(Arc<Object>),
+}
+
+/// What the cache's objects and threads share.
+struct Inner {
+    directory: Directory,
+    bucket: String,
+    space: Space,
+    /// No size was given: the keeper finds one.
+    chooses_size: bool,
+    objects_max: usize,
+    objects: Mutex<HashMap<Id, Weak<Object>>>,
+    writes: Queue<Job>,
+    /// Objects to be read back.
+    whole: Queue<Arc<Object>>,
+    /// One item at most: look whether there is room.
+    looks: Queue<()>,
+    said_error: AtomicBool,
+    is_ending: AtomicBool,
+    metrics: Arc<Metrics>,
+}
+
+impl DiskCache {
+    /// Opens the cache in `directory`, which is made if it is not there, and starts its threads.
+    ///
+    /// # Errors
+    /// [`Error`]: the directory cannot be made, written to, or believed.
+    pub fn open(directory: &Path, config: Config, metrics: Arc<Metrics>) -> Result<Self, Error> {
+        let opened = Directory::open(directory)?;
+        let room = opened.room().map_err(|error| Error::Unusable {
+            path: directory.display().to_string(),
+            what: "cannot see how much room there is",
+            error,
+        })?;
+        let objects_max = usize::try_from(config.files_max / 4).unwrap_or(OBJECTS_MAX);
+        let inner = Arc::new(Inner {
+            directory: opened,
+            bucket: config.bucket,
+            space: Space::new(config.size_max, room),
+            chooses_size: config.size_max.is_none(),
+            objects_max: objects_max.min(OBJECTS_MAX),
+            objects: Mutex::default(),
+            writes: Queue::new(config.queue_bytes_max),
+            whole: Queue::new(u64::MAX),
+            looks: Queue::new(1),
+            said_error: AtomicBool::new(false),
+            is_ending: AtomicBool::new(false),
+            metrics,
+        });
+        // What an earlier run has left is counted, and too much of it removed, before the first write is due.
+        inner.look_later();
+        let cache = Self {
+            inner: Arc::clone(&inner),
+        };
+        threads::start(&inner).map_err(Error::Thread)?;
+        Ok(cache)
+    }
+
+    /// A version as the cache sees it; `None` if it is not for the disk: it is empty or larger than the cache, too many others
+    /// are open, or it was found wrong and is still in somebody's hands.
+    #[must_use]
+    pub fn object(&self, version: &Version) -> Option<Arc<Object>> {
+        let size = version.size();
+        if size == 0 || size > self.inner.space.limit() {
+            return None;
+        }
+        let identity = Identity::new(&self.inner.bucket, version)?;
+        let object = {
+            let mut objects = self.inner.objects();
+            match objects.get(&identity.id).and_then(Weak::upgrade) {
+                Some(object) => object,
+                None if objects.len() >= self.inner.objects_max => return None,
+                None => {
+                    let id = identity.id;
+                    let object = Arc::new(Object::new(Arc::clone(&self.inner), identity, size));
+                    objects.insert(id, Arc::downgrade(&object));
+                    object
+                }
+            }
+        };
+        // Not under the lock, which an object that is dropped takes.
+        (!object.is_discarded()).then_some(object)
+    }
+
+    /// The depth of stacked file systems that passthrough to these files needs, for the kernel's `max_stack_depth`: 2 if they lie
+    /// on an overlay, as in most containers. With 1 the kernel refuses such files (ELOOP), but with 2 it refuses to put an overlay
+    /// over the mount: so only where it must be. `None` if passthrough would break an open with `O_DIRECT`, which these files
+    /// cannot do.
+    #[must_use]
+    pub fn stack_depth(&self) -> Option<u32> {
+        let depth = if self.inner.directory.is_overlay() {
+            2
+        } else {
+            1
+        };
+        self.inner.directory.can_direct().then_some(depth)
+    }
+
+    /// Waits until everything is written and read back, at most `limit`. False if it was not enough.
+    pub fn finish(&self, limit: Duration) -> bool {
+        let begin = std::time::Instant::now();
+        // Writing fills the second line.
+        self.inner.writes.wait_idle(limit)
+            && self.inner.whole.wait_idle(limit.saturating_sub(begin.elapsed()))
+    }
+}
+
+impl Drop for DiskCache {
+    fn drop(&mut self) {
+        self.inner.is_ending.store(true, Ordering::Release);
+        self.inner.writes.close();
+        self.inner.whole.close();
+        self.inner.looks.close();
+    }
+}
+
+impl fmt::Debug for DiskCache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inner.fmt(f)
+    }
+}
+
+impl Inner {
+    fn write_later(&self, write: Write) {
+        let bytes = write.block.memory_bytes();
+        if !self.writes.push(Job::Write(write), bytes) {
+            self.metrics.disk.dropped_writes.inc();
+        }
+    }
+
+    fn discard_later(&self, object: &Arc<Object>) {
+        self.writes.push(Job::Discard(Arc::clone(object)), 0);
+    }
+
+    fn verify_later(&self, object: &Arc<Object>) {
+        if !object.is_in_line.swap(true, Ordering::AcqRel) {
+            self.whole.push(Arc::clone(object), 0);
+        }
+    }
+
+    fn look_later(&self) {
+        // A look that is due already is enough.
+        self.looks.push((), 1);
+    }
+
+    fn is_ending(&self) -> bool {
+        self.is_ending.load(Ordering::Acquire)
+    }
+
+    /// An error of the file system: counted, and told once.
+    fn heard(&self, error: &io::Error) {
+        self.metrics.disk.errors.inc();
+        if !self.said_error.swap(true, Ordering::Relaxed) {
+            tracing::warn!("the disk cache: {error}; what it cannot hold is read from OSS");
+        }
+    }
+
+    /// An object is gone: its place in the table, unless another took it.
+    fn forget(&self, id: &Id) {
+        let mut objects = self.objects();
+        if objects.get(id).is_some_and(|weak| weak.strong_count() == 0) {
+            objects.remove(id);
+        }
+    }
+
+    fn objects(&self) -> MutexGuard<'_, HashMap<Id, Weak<Object>>> {
+        self.objects.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DiskCache")
+            .field("directory", &self.directory)
+            .field("space", &self.space)
+            .finish_non_exhaustive()
+    }
+}

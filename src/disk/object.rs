@@ -1,0 +1,243 @@
+//! One version as the cache sees it: not looked for yet, not there, or there.
+
+use std::fs::File;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::Inner;
+use super::format::Identity;
+use super::stored::{BlockRead, Stored, Verdict};
+use crate::buffer::{Block, BlockWriter};
+
+/// One version of one object in the cache. All who read the version share it.
+///
+/// What says that it waits for the disk is for threads that may wait.
+#[derive(Debug)]
+pub struct Object {
+    pub(super) inner: Arc<Inner>,
+    pub(super) identity: Identity,
+    size: u64,
+    state: Mutex<State>,
+    /// Held while the files are looked for or made, which takes a while. Taken before `state`, never after it.
+    opening: Mutex<()>,
+    /// Its content has proven wrong: nothing of it is read or written any more.
+    is_discarded: AtomicBool,
+    /// It stands in the line of those to be read back.
+    pub(super) is_in_line: AtomicBool,
+}
+
+#[derive(Debug, Clone)]
+enum State {
+    Unknown,
+    Absent,
+    There(Arc<Stored>),
+}
+
+impl Object {
+    pub(super) fn new(inner: Arc<Inner>, identity: Identity, size: u64) -> Self {
+        Self {
+            inner,
+            identity,
+            size,
+            state: Mutex::new(State::Unknown),
+            opening: Mutex::default(),
+            is_discarded: AtomicBool::new(false),
+            is_in_line: AtomicBool::new(false),
+        }
+    }
+
+    /// True if nobody has looked yet whether it is there.
+    #[must_use]
+    pub fn needs_look(&self) -> bool {
+        matches!(*self.state(), State::Unknown)
+    }
+
+    /// True if block `index` is there, as far as is known.
+    #[must_use]
+    pub fn has(&self, index: u64) -> bool {
+        self.stored().is_some_and(|stored| stored.has(index))
+    }
+
+    /// CRC-64/XZ of the whole content as OSS announced it, if it is known.
+    #[must_use]
+    pub fn expected(&self) -> Option<u64> {
+        self.stored()?.expected()
+    }
+
+    /// The file with all bytes of the object, if they were read back from it and found right.
+    #[must_use]
+    pub fn sealed(&self) -> Option<Arc<File>> {
+        self.stored()?.sealed()
+    }
+
+    /// Looks whether it is there, once. Waits for the disk.
+    pub fn look(self: &Arc<Self>) {
+        let _opening = self.opening();
+        if !self.needs_look() {
+            return;
+        }
+        let found = Stored::open(&self.inner.directory, &self.identity, self.size);
+        let state = match self.heard(found).flatten() {
+            Some(stored) => State::There(Arc::new(stored)),
+            None => State::Absent,
+        };
+        let is_whole = match &state {
+            State::There(stored) => stored.is_complete() && stored.sealed().is_none(),
+            State::Unknown | State::Absent => false,
+        };
+        self.set(state);
+        if is_whole {
+            // Of an earlier run that ended too early, or changed since.
+            self.inner.verify_later(self);
+        }
+    }
+
+    /// Reads block `index` into `writer`, out of everybody's sight, and returns its CRC; `None` if it is not there, or not as
+    /// it was written: then the writer has nothing. Waits for the disk.
+    pub fn read(&self, index: u64, writer: &mut BlockWriter) -> Option<u64> {
+        let metrics = &self.inner.metrics.disk;
+        let len = writer.remaining();
+        let read = match self.stored() {
+            Some(stored) => self.heard(stored.read(index, writer)),
+            None => None,
+        };
+        match read {
+            Some(BlockRead::Whole(crc)) => {
+                metrics.hits.inc();
+                metrics.read_bytes.inc_by(len as u64);
+                return Some(crc);
+            }
+            Some(BlockRead::Bad) => self.found_bad(1),
+            Some(BlockRead::Absent) | None => {}
+        }
+        metrics.misses.inc();
+        None
+    }
+
+    /// Has a whole block written when the disk comes to it, or drops it. `expected` is the CRC of the whole content.
+    pub fn write_later(self: &Arc<Self>, index: u64, block: Arc<Block>, crc: u64, expected: Option<u64>) {
+        if self.has(index) || self.is_discarded() {
+            return;
+        }
+        self.inner.write_later(super::Write {
+            object: Arc::clone(self),
+            index,
+            block,
+            crc,
+            expected,
+        });
+    }
+
+    /// Forgets the version, whose content has proven wrong. Its files go when the disk comes to it.
+    pub fn discard(self: &Arc<Self>) {
+        if !self.is_discarded.swap(true, Ordering::AcqRel) {
+            self.inner.discard_later(self);
+        }
+    }
+
+    pub(super) fn is_discarded(&self) -> bool {
+        self.is_discarded.load(Ordering::Acquire)
+    }
+
+    /// Writes a block now; true if it was not there.
+    pub(super) fn write(self: &Arc<Self>, write: &super::Write) -> io::Result<bool> {
+        let bytes = write.block.get(0..write.block.len());
+        let bytes = bytes.ok_or_else(|| io::Error::other("the block is not whole"))?;
+        let stored = self.made()?;
+        if self.is_discarded() {
+            return Ok(false);
+        }
+        let is_new = stored.write(write.index, bytes, write.crc, write.expected)?;
+        if is_new && !stored.is_small() && stored.is_complete() {
+            self.inner.verify_later(self);
+        }
+        Ok(is_new)
+    }
+
+    /// The files, made if they are not there.
+    fn made(self: &Arc<Self>) -> io::Result<Arc<Stored>> {
+        if let Some(stored) = self.stored() {
+            return Ok(stored);
+        }
+        let _opening = self.opening();
+        if let Some(stored) = self.stored() {
+            return Ok(stored);
+        }
+        let directory = &self.inner.directory;
+        let stored = directory.locked(|| {
+            // Another mount may have made them since.
+            match Stored::open(directory, &self.identity, self.size)? {
+                Some(stored) => Ok(stored),
+                None => Stored::create(directory, &self.identity, self.size),
+            }
+        })?;
+        let stored = Arc::new(stored);
+        self.set(State::There(Arc::clone(&stored)));
+        Ok(stored)
+    }
+
+    /// Removes the files.
+    pub(super) fn remove(&self) {
+        let _opening = self.opening();
+        let directory = &self.inner.directory;
+        let removed = directory.locked(|| directory.remove(self.identity.id));
+        self.heard(removed);
+        self.set(State::Absent);
+    }
+
+    /// Reads everything back.
+    pub(super) fn verify(self: &Arc<Self>) {
+        let Some(stored) = self.stored().filter(|_| !self.is_discarded()) else {
+            return;
+        };
+        match self.heard(stored.verify(|| !self.inner.is_ending())) {
+            Some(Verdict::Sealed) => {
+                self.inner.metrics.disk.verified.inc();
+            }
+            Some(Verdict::Wrong) => {
+                tracing::warn!("an object in the disk cache does not have the checksum that OSS announced; it is dropped");
+                self.discard();
+            }
+            Some(Verdict::Incomplete { bad }) => self.found_bad(bad),
+            None => {}
+        }
+    }
+
+    fn found_bad(&self, blocks: u64) {
+        if blocks > 0 {
+            self.inner.metrics.disk.bad_blocks.inc_by(blocks);
+            tracing::warn!(blocks, "bytes in the disk cache are not those that were written there; they are fetched again");
+        }
+    }
+
+    /// An error of the disk is a miss; it is counted, and told the first time.
+    fn heard<T>(&self, result: io::Result<T>) -> Option<T> {
+        result.map_err(|error| self.inner.heard(&error)).ok()
+    }
+
+    fn stored(&self) -> Option<Arc<Stored>> {
+        match &*self.state() {
+            State::There(stored) if !self.is_discarded() => Some(Arc::clone(stored)),
+            State::There(_) | State::Unknown | State::Absent => None,
+        }
+    }
+
+    fn set(&self, state: State) {
+        *self.state() = state;
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn opening(&self) -> MutexGuard<'_, ()> {
+        self.opening.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Object {
+    fn drop(&mut self) {
+        self.inner.forget(&self.identity.id);
+    }
+}
