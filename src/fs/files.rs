@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::ahead::Purpose;
 use super::{Error, FileSystem};
 use crate::op::Op;
 use crate::oss::Kind as OssKind;
@@ -59,12 +60,13 @@ impl FileSystem {
     /// # Errors
     /// [`Error::Stale`] if it is not: the kernel then looks the name up again by itself; or what OSS says.
     pub async fn open(&self, op: &Op, ino: Ino) -> Result<u64, Error> {
-        self.check(op, ino).await?;
+        self.check(op, ino, Purpose::Open).await?;
         self.open_now(ino)
     }
 
     fn open_now(&self, ino: Ino) -> Result<u64, Error> {
         let file = self.file(ino)?;
+        self.noted_open(ino);
         let handle = self.next_handle.fetch_add(1, Ordering::Relaxed);
         self.handles
             .write()
@@ -116,7 +118,11 @@ impl FileSystem {
             .get(&handle)
             .ok_or(Error::BadHandle)?
             .clone();
-        match self.reader.try_read(&file, offset, len) {
+        let read = self.reader.try_read(&file, offset, len);
+        if offset == 0 {
+            self.noted_read(ino, &file, read.is_ok());
+        }
+        match read {
             Ok(served) => Ok(Ok(served)),
             Err(pending) => Ok(Err(PendingRead { ino, file, pending })),
         }

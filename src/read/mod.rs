@@ -19,6 +19,7 @@ mod fetch;
 mod file;
 mod policy;
 mod served;
+mod whole;
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -35,6 +36,7 @@ use crate::oss;
 
 pub use file::File;
 pub use served::Served;
+pub use whole::{Unclaimed, Whole};
 
 use checks::{Shared, Versions};
 use fetch::Claimed;
