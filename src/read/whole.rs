@@ -10,7 +10,8 @@ use std::sync::Arc;
 use crc_fast::{CrcAlgorithm::Crc64Xz, Digest};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{BLOCK, Error, Reader};
+use super::policy::PART_MAX;
+use super::{BLOCK, Error, File, Reader};
 use crate::buffer::{Block, BlockWriter, Class, Failure, Publish, capacity_for};
 use crate::cache::{BlockCache, Origin};
 use crate::metrics::Metrics;
@@ -98,6 +99,12 @@ impl Reader {
         self.cache.insert(version, 0, block, Origin::Demand).ok()?;
         self.cache.trim();
         Some(self.whole(version, writer, None))
+    }
+
+    /// Fetches the first `bytes` of a large file ahead, as far as there is memory. What is on its way ends with the file.
+    pub fn fetch_beginning(&self, file: &Arc<File>, bytes: u64) {
+        let end = bytes.min(file.version().size());
+        self.fetch_ahead(file, 0..end, PART_MAX);
     }
 
     fn whole(

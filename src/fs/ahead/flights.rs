@@ -86,24 +86,21 @@ impl FileSystem {
         }
     }
 
-    /// Fetches a file whose name is known, for a reader that may come.
+    /// Fetches a file whose name is known, for a reader that may come. `Err` if it is here already, or cannot be fetched now.
     pub(super) fn fetch_for_later(
         &self,
         parent: Ino,
         name: &str,
         place: Option<Place>,
-    ) -> Option<Came> {
+    ) -> Result<watch::Receiver<()>, Came> {
         let now = Instant::now();
         let Some((ino, version)) = small_version(&self.tree(), parent, name, now) else {
-            return Some(Came::Gone);
+            return Err(Came::Gone);
         };
         match self.reader.claim_whole_ahead(&version) {
-            Ok(whole) => {
-                self.fly(ino, parent, name, whole, For::Later(place));
-                None
-            }
-            Err(read::Unclaimed::There) => Some(Came::Here),
-            Err(read::Unclaimed::NoRoom) => Some(Came::NoRoom),
+            Ok(whole) => Ok(self.fly(ino, parent, name, whole, For::Later(place))),
+            Err(read::Unclaimed::There) => Err(Came::Here),
+            Err(read::Unclaimed::NoRoom) => Err(Came::NoRoom),
         }
     }
 

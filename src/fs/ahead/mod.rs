@@ -14,6 +14,7 @@
 //! that is woken by what readers do. Its lock may be held when the tree's is taken, never the other way round.
 
 mod flights;
+mod follow;
 mod habit;
 mod list;
 mod pilot;
@@ -22,7 +23,7 @@ mod scan;
 mod tests;
 mod walk;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::num::NonZeroUsize;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
@@ -33,6 +34,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio_util::task::AbortOnDropHandle;
 
+use self::flights::Place;
 use self::habit::Habit;
 use self::list::List;
 use self::scan::{Scan, Seen};
@@ -46,6 +48,9 @@ pub(super) use self::flights::Purpose;
 /// Directories whose habits are remembered; some 200 bytes each.
 const DIRECTORIES_MAX: NonZeroUsize = NonZeroUsize::new(4096).expect("not zero");
 
+/// Large files whose beginnings are kept for the readers of a list.
+const KEPT_MAX: usize = 256;
+
 /// Files of all scans together; some 60 bytes each. The directory that was used longest ago loses its own first.
 const FILES_MAX: usize = 200_000;
 
@@ -55,13 +60,15 @@ pub(super) struct Ahead {
     fs: Weak<FileSystem>,
     state: Mutex<State>,
     wake: Arc<Notify>,
+    /// A file was read while there is a list.
+    list_read: Arc<Notify>,
     /// GETs of small files whose answers have not begun, by inode. Its lock is taken alone.
     flights: Mutex<HashMap<Ino, watch::Receiver<()>>>,
     /// GETs ahead on their way.
     in_flight: AtomicUsize,
     tasks: Mutex<JoinSet<()>>,
     pilot: OnceLock<AbortOnDropHandle<()>>,
-    /// Directories of `--prefetch-list`, held so that their inodes stay.
+    /// The task of `--prefetch-list`.
     following: OnceLock<AbortOnDropHandle<()>>,
 }
 
@@ -75,6 +82,8 @@ struct State {
     /// One more for each scan begun: tells the answers for an old one apart.
     generation: u64,
     list: Option<List>,
+    /// Beginnings of large files of the list, with their places; the oldest first.
+    kept: VecDeque<(usize, Arc<read::File>)>,
 }
 
 /// One directory.
@@ -108,8 +117,10 @@ impl Ahead {
                 habit: Habit::default(),
                 generation: 0,
                 list: None,
+                kept: VecDeque::new(),
             }),
             wake: Arc::default(),
+            list_read: Arc::default(),
             flights: Mutex::default(),
             in_flight: AtomicUsize::new(0),
             tasks: Mutex::default(),
@@ -126,6 +137,24 @@ impl Ahead {
 impl State {
     fn directory(&mut self, ino: Ino) -> &mut Directory {
         self.directories.get_or_insert_mut(ino, Directory::default)
+    }
+
+    /// Keeps what is fetched of a large file on its way until many others were kept: with its last holder it would end.
+    fn keep(&mut self, at: usize, file: Arc<read::File>) {
+        if self.kept.len() == KEPT_MAX
+            && let Some((oldest, _)) = self.kept.pop_front()
+            && let Some(list) = &mut self.list
+        {
+            list.done(oldest);
+        }
+        self.kept.push_back((at, file));
+    }
+
+    /// Marks a file as being fetched; its place, if its directory was listed.
+    fn place(&mut self, parent: Ino, name: &str) -> Option<Place> {
+        let listed = self.directories.peek_mut(&parent)?.listed.as_mut()?;
+        let at = listed.scan.ask(name)?;
+        Some(listed.place(parent, at))
     }
 
     /// Lets go of the scans that were used longest ago until the bound is kept.
@@ -203,6 +232,8 @@ impl FileSystem {
 
     /// A file was read from its beginning; `is_hit` if its bytes were there.
     pub(super) fn noted_read(&self, ino: Ino, file: &read::File, is_hit: bool) {
+        let now = Instant::now();
+        self.noted_for_list(file, now);
         if !Reader::is_whole(file.version().size()) || !self.looks_ahead() {
             return;
         }
@@ -217,12 +248,8 @@ impl FileSystem {
                 .map(|node| (node.parent(), Box::<str>::from(node.name())))
         };
         let Some((parent, name)) = named else { return };
-        let now = Instant::now();
         {
             let mut state = self.ahead.state();
-            if let Some(list) = &mut state.list {
-                list.read(file.version().key().as_str(), now);
-            }
             let directory = state.directory(parent);
             directory.used = Some(now);
             match &mut directory.listed {
@@ -239,6 +266,18 @@ impl FileSystem {
             state.active.insert(parent);
         }
         self.wake_pilot();
+    }
+
+    fn noted_for_list(&self, file: &read::File, now: Instant) {
+        if self.ahead.following.get().is_none() {
+            return;
+        }
+        if let Some(list) = &mut self.ahead.state().list {
+            let key = file.version().key().as_str();
+            let path = key.strip_prefix(self.config.prefix.as_str()).unwrap_or(key);
+            list.read(path, now);
+        }
+        self.ahead.list_read.notify_waiters();
     }
 
     /// True if lookups in this directory are followed by opens.

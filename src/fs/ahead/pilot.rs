@@ -63,7 +63,8 @@ impl FileSystem {
             match action {
                 Action::Fetch(place, name) => {
                     let came = if has_room {
-                        self.fetch_for_later(place.directory, &name, Some(place))
+                        let flight = self.fetch_for_later(place.directory, &name, Some(place));
+                        flight.err()
                     } else {
                         Some(Came::NoRoom)
                     };
@@ -227,6 +228,9 @@ impl FileSystem {
             return;
         }
         let mut state = self.ahead.state();
+        if let Some(directory) = state.directories.peek_mut(&ino) {
+            directory.used = Some(Instant::now()); // what was paid for is listed to its end
+        }
         let Some(listed) = state.listed(ino, generation) else {
             return;
         };

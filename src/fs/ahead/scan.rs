@@ -37,7 +37,7 @@ const SLACK_MAX: usize = 32;
 const READS_MIN: usize = 6;
 
 /// Files that may wait unread for each one that was read.
-const EARNED_PER_READ: usize = 16;
+const EARNED_PER_READ: usize = 8;
 
 /// Room for this part of what is left must be there, or too few would be found when they are read.
 const ROOM_SHARE: u64 = 4;
