@@ -19,6 +19,8 @@ pub(super) enum Command {
     Mount(Box<MountArgs>),
     /// End a mount.
     Umount(UmountArgs),
+    /// Read files through a mount, so that what is read next is there already.
+    Warm(WarmArgs),
 }
 
 /// Sizes are written `512MiB`, durations `30s` or `2min`.
@@ -85,6 +87,12 @@ pub(super) struct MountArgs {
         value_name = "DURATION"
     )]
     pub(super) attr_ttl: String,
+
+    /// Fetch the files that this file names, one path relative to the mount a line, ahead of whoever reads them in that order.
+    ///
+    /// Empty lines and lines that begin with # are skipped; files that are not there are counted in the log.
+    #[arg(long, env = "ROLEFS_PREFETCH_LIST", value_name = "PATH", value_parser = path())]
+    pub(super) prefetch_list: Option<PathBuf>,
 
     /// How long requests wait for credentials that have run out before they fail.
     #[arg(
@@ -168,6 +176,7 @@ impl MountArgs {
             &mut self.log_file,
             &mut self.stats_file,
             &mut self.cache_dir,
+            &mut self.prefetch_list,
         ] {
             path.take_if(|path| path.as_os_str().is_empty());
         }
@@ -183,6 +192,17 @@ pub(super) struct UmountArgs {
     /// Take the mount out of the tree now and end it when its last file is closed.
     #[arg(long)]
     pub(super) lazy: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct WarmArgs {
+    /// Files, and directories with all that is below them.
+    #[arg(required = true)]
+    pub(super) paths: Vec<PathBuf>,
+
+    /// Files read at the same time, 1 to 256.
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(super) jobs: u16,
 }
 
 #[cfg(test)]

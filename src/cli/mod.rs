@@ -4,7 +4,7 @@
 //! units, defaults, bounds and checks. Below this room nobody reads arguments, environment or files of settings.
 //!
 //! The commands: [`mount`] builds upwards from the credentials to the kernel and stays until the mount ends, [`umount`]
-//! ends one. [`preflight`] turns what can be wrong before mounting into one sentence with its remedy. [`daemon`] is the
+//! ends one, [`warm`] reads files through one before they are needed. [`preflight`] turns what can be wrong before mounting into one sentence with its remedy. [`daemon`] is the
 //! background: the same command once more, in a session of its own, that reports to its parent when the mount answers.
 
 mod args;
@@ -13,9 +13,11 @@ mod daemon;
 mod disk;
 mod logging;
 mod mount;
+mod prefetch;
 mod preflight;
 mod process;
 mod umount;
+mod warm;
 
 use std::process::ExitCode;
 
@@ -35,6 +37,7 @@ pub fn main() -> ExitCode {
     let result = match Args::try_parse().map(|args| args.command) {
         Ok(Command::Mount(args)) => mount::run(*args),
         Ok(Command::Umount(args)) => umount::run(&args),
+        Ok(Command::Warm(args)) => warm::run(&args),
         Err(error) => mistyped(&error),
     };
     match result {

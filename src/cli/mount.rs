@@ -15,7 +15,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::args::MountArgs;
 use super::config::{Config, Surroundings};
 use super::daemon::{self, Readiness};
-use super::{disk, logging, preflight, process};
+use super::{disk, logging, prefetch, preflight, process};
 use crate::buffer::Budget;
 use crate::cache::BlockCache;
 use crate::credentials::Provider;
@@ -107,6 +107,7 @@ fn serve_on(
     metrics: &Arc<Metrics>,
     readiness: &mut Readiness,
 ) -> Result<()> {
+    let listed = prefetch::read(config)?;
     let prepared = runtime.block_on(prepare(config, metrics, runtime.handle()))?;
     let watching = Arc::clone(&prepared.credentials).watch();
     let _watch = AbortOnDropHandle::new(runtime.spawn(watching));
@@ -144,6 +145,9 @@ fn serve_on(
         .context("cannot start the session's thread")?;
     runtime.block_on(first_answer(&mountpoint))?;
     tracing::info!(bucket = config.bucket, prefix = %config.prefix, mountpoint = %mountpoint.display(), "mounted");
+    if let Some(paths) = listed {
+        prepared.fs.prefetch(paths);
+    }
     if daemon::is_child() {
         // The file system that it was started on is not kept busy; all paths are absolute by now.
         std::env::set_current_dir("/").context("cannot leave the directory")?;

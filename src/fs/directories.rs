@@ -12,6 +12,7 @@ use tokio::sync::OwnedMutexGuard;
 use tokio::task::JoinSet;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::ahead::Purpose;
 use super::{Entry, Error, FileSystem};
 use crate::object::{ObjectType, Prefix};
 use crate::op::Op;
@@ -190,7 +191,10 @@ impl FileSystem {
             let mut asking = JoinSet::new();
             for name in view.links() {
                 let (fs, parent) = (Arc::clone(self), view.directory.ino);
-                let ask = async move { fs.ask_name(&Op::background("link"), parent, &name).await };
+                let ask = async move {
+                    let op = Op::background("link");
+                    fs.ask_name(&op, parent, &name, Purpose::Attributes).await
+                };
                 asking.spawn_on(ask, &self.runtime);
             }
             while let Some(asked) = asking.join_next().await {

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::ahead::Purpose;
 use super::{Error, FileSystem};
 use crate::op::Op;
 use crate::oss::Kind as OssKind;
@@ -65,7 +66,7 @@ impl FileSystem {
     /// [`Error::Stale`] if it is not: the kernel then looks the name up again by itself; or what OSS says.
     pub async fn open(&self, op: &Op, ino: Ino) -> Result<u64, Error> {
         if !self.is_fresh(ino)? {
-            self.check(op, ino).await?;
+            self.check(op, ino, Purpose::Open).await?;
         }
         let _found = self.look(ino).await;
         // Nothing is waited for from here on: whoever gave up would leave the handle open.
@@ -74,6 +75,7 @@ impl FileSystem {
 
     fn open_now(&self, ino: Ino) -> Result<u64, Error> {
         let file = self.file(ino)?;
+        self.noted_open(ino);
         let handle = self.next_handle.fetch_add(1, Ordering::Relaxed);
         self.handles
             .write()
@@ -125,7 +127,11 @@ impl FileSystem {
             .get(&handle)
             .ok_or(Error::BadHandle)?
             .clone();
-        match self.reader.try_read(&file, offset, len) {
+        let read = self.reader.try_read(&file, offset, len);
+        if offset == 0 {
+            self.noted_read(ino, &file, read.is_ok());
+        }
+        match read {
             Ok(served) => Ok(Ok(served)),
             Err(pending) => Ok(Err(PendingRead { ino, file, pending })),
         }

@@ -7,10 +7,12 @@
 //! The tree stands behind one lock that is held for microseconds and never while waiting. An answer of OSS goes into it
 //! with the moment at which the question was asked, so answers may overtake each other.
 //!
+//! - [`ahead`]: small files in one request each, and before they are asked for.
 //! - [`names`]: lookup, attributes, forget.
 //! - [`ask`]: the questions to OSS that a lookup needs, and what the role may ask ([`capabilities`]).
 //! - [`files`]: open, read, release; [`local`]: what the kernel may read by itself. - [`directories`]: opendir, readdir. - [`xattrs`]: `user.oss.*`.
 
+mod ahead;
 mod ask;
 mod attributes;
 mod capabilities;
@@ -23,7 +25,7 @@ mod xattrs;
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
@@ -41,6 +43,7 @@ pub use error::Error;
 pub use files::PendingRead;
 pub use names::{Entry, Found};
 
+use ahead::Ahead;
 use directories::OpenDirectory;
 use files::OpenFile;
 
@@ -77,6 +80,7 @@ pub struct FileSystem {
     next_handle: AtomicU64,
     /// The reasons for hiding keys that were already told.
     said_hidden: Mutex<Vec<Why>>,
+    ahead: Ahead,
 }
 
 impl FileSystem {
@@ -97,7 +101,7 @@ impl FileSystem {
             config.cached_entries_max,
             Instant::now(),
         );
-        Arc::new(Self {
+        Arc::new_cyclic(|fs| Self {
             config,
             bucket,
             reader,
@@ -110,6 +114,7 @@ impl FileSystem {
             directories: Mutex::default(),
             next_handle: AtomicU64::new(1),
             said_hidden: Mutex::default(),
+            ahead: Ahead::new(Weak::clone(fs)),
         })
     }
 

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::ahead::Purpose;
 use super::ask::{Answer, Guess};
 use super::{Attributes, Error, FileSystem};
 use crate::op::Op;
@@ -71,7 +72,9 @@ impl FileSystem {
             Known::Stale => return Some(Err(crate::tree::Stale.into())),
             Known::Expired(_) | Known::Unknown => None,
         }?;
+        drop(tree);
         self.metrics.tree.lookup_hits.inc();
+        self.note_found(parent, &found);
         Some(Ok(found))
     }
 
@@ -86,12 +89,16 @@ impl FileSystem {
         name: &str,
     ) -> Result<Found, Error> {
         self.metrics.tree.lookup_misses.inc();
+        let is_unknown = self.tree().known(parent, name, Instant::now()) == Known::Unknown;
         for _ in 0..ASKS_MAX {
-            let (settled, asked) = self.ask_name(op, parent, name).await?;
-            let mut tree = self.tree();
+            let (settled, asked) = self.ask_name(op, parent, name, Purpose::Lookup).await?;
             match settled {
                 Settled::Entry(ino) => {
-                    if let Some(found) = self.entry(&mut tree, ino, asked) {
+                    let found = self.entry(&mut self.tree(), ino, asked);
+                    if let Some(found) = found {
+                        if self.note_found(parent, &found) && is_unknown {
+                            self.noted_miss(parent);
+                        }
                         return Ok(found);
                     }
                 }
@@ -112,7 +119,12 @@ impl FileSystem {
         op: &Op,
         parent: Ino,
         name: &str,
+        purpose: Purpose,
     ) -> Result<(Settled, Instant), Error> {
+        let asked = Instant::now();
+        if let Some(answer) = self.ask_by_content(parent, name, asked, purpose).await {
+            return Ok(answer);
+        }
         let asked = Instant::now();
         let (key, directory, guess) = {
             let tree = self.tree();
@@ -133,6 +145,18 @@ impl FileSystem {
         };
         self.gauge(&tree);
         Ok((settled, asked))
+    }
+
+    /// Takes note of a lookup; true if it has found a file.
+    fn note_found(&self, parent: Ino, found: &Found) -> bool {
+        let is_file = match found {
+            Found::Entry(entry) => !entry.attributes.directory,
+            Found::Nothing(_) => false,
+        };
+        if is_file {
+            self.noted_lookup(parent);
+        }
+        is_file
     }
 
     /// An entry for the kernel; `None` if the inode has gone meanwhile.
@@ -194,7 +218,7 @@ impl FileSystem {
     /// # Errors
     /// [`Error::Stale`] if it is not, or what OSS says.
     pub async fn attributes(&self, op: &Op, ino: Ino) -> Result<Attributes, Error> {
-        self.check(op, ino).await?;
+        self.check(op, ino, Purpose::Attributes).await?;
         let tree = self.tree();
         let node = tree.node(ino).ok_or(crate::tree::Stale)?;
         Ok(Attributes::of(
@@ -206,7 +230,7 @@ impl FileSystem {
     }
 
     /// Asks OSS whether an inode is still what its name shows.
-    pub(super) async fn check(&self, op: &Op, ino: Ino) -> Result<(), Error> {
+    pub(super) async fn check(&self, op: &Op, ino: Ino, purpose: Purpose) -> Result<(), Error> {
         for _ in 0..ASKS_MAX {
             let (parent, name) = {
                 let tree = self.tree();
@@ -216,7 +240,7 @@ impl FileSystem {
                     .ok_or(crate::tree::Stale)?;
                 (node.parent(), node.name().to_owned())
             };
-            match self.ask_name(op, parent, &name).await?.0 {
+            match self.ask_name(op, parent, &name, purpose).await?.0 {
                 Settled::Entry(current) if current == ino => return Ok(()),
                 Settled::AskAgain => {}
                 Settled::Entry(_) | Settled::Absent | Settled::Stale => break,

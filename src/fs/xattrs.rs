@@ -1,5 +1,6 @@
 //! `user.oss.*`: what OSS says of an object beyond what stat(2) can show.
 
+use super::ahead::Purpose;
 use super::{Error, FileSystem};
 use crate::op::Op;
 use crate::tree::{Ino, Kind, Object, Stale};
@@ -35,7 +36,7 @@ impl FileSystem {
     /// # Errors
     /// [`Error::NoAttribute`] if OSS does not tell it either, [`Error::Stale`], or what OSS says.
     pub async fn xattr(&self, op: &Op, ino: Ino, name: &str) -> Result<String, Error> {
-        self.check(op, ino).await?;
+        self.check(op, ino, Purpose::Attributes).await?;
         self.xattr_known(ino, name)
             .unwrap_or(Err(Error::NoAttribute))
     }

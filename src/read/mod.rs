@@ -21,6 +21,7 @@ mod file;
 mod policy;
 mod served;
 mod shift;
+mod whole;
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -37,6 +38,7 @@ use crate::oss;
 
 pub use file::File;
 pub use served::Served;
+pub use whole::{Unclaimed, Whole};
 
 use checks::{Shared, Versions};
 use disk::Disk;

@@ -57,7 +57,10 @@ fn sealed(world: &World) -> usize {
         let bytes = fs::read(map).unwrap_or_default();
         bytes.get(SEAL).is_some_and(|seal| seal != [0; 56])
     };
-    files(world, ".map").iter().filter(|map| is_sealed(map)).count()
+    files(world, ".map")
+        .iter()
+        .filter(|map| is_sealed(map))
+        .count()
 }
 
 fn wait_sealed(world: &World, count: usize) {
@@ -170,7 +173,9 @@ fn all_ways_of_reading_mix_on_a_file_that_the_kernel_reads() {
 #[test]
 fn opens_mix_while_the_file_becomes_complete() {
     let world = World::open();
-    let objects: Vec<Bytes> = (0..6).map(|at| Bytes::from(content(at, 5 * MIB + 99))).collect();
+    let objects: Vec<Bytes> = (0..6)
+        .map(|at| Bytes::from(content(at, 5 * MIB + 99)))
+        .collect();
     for (at, bytes) in objects.iter().enumerate() {
         world.put(&at.to_string(), bytes.clone());
     }
@@ -279,7 +284,12 @@ fn bytes_that_were_altered_on_disk_are_fetched_again() {
 fn garbage_in_the_cache_is_a_miss() {
     let damage: [(&str, fn(&Path)); 5] = [
         (".map", |path| {
-            File::options().write(true).open(path).unwrap().set_len(100).unwrap();
+            File::options()
+                .write(true)
+                .open(path)
+                .unwrap()
+                .set_len(100)
+                .unwrap();
         }),
         (".map", |path| fs::write(path, content(5, 10_000)).unwrap()),
         (".map", |path| {
@@ -288,7 +298,12 @@ fn garbage_in_the_cache_is_a_miss() {
             file.write_all_at(&content(6, 16), 4096).unwrap();
         }),
         (".data", |path| {
-            File::options().write(true).open(path).unwrap().set_len(MIB as u64).unwrap();
+            File::options()
+                .write(true)
+                .open(path)
+                .unwrap()
+                .set_len(MIB as u64)
+                .unwrap();
         }),
         (".data", |path| fs::remove_file(path).unwrap()),
     ];
@@ -311,7 +326,9 @@ fn garbage_in_the_cache_is_a_miss() {
 #[test]
 fn two_mounts_share_a_cache() {
     let world = World::open();
-    let objects: Vec<Bytes> = (0..4).map(|at| Bytes::from(content(at, 6 * MIB + 7))).collect();
+    let objects: Vec<Bytes> = (0..4)
+        .map(|at| Bytes::from(content(at, 6 * MIB + 7)))
+        .collect();
     for (at, bytes) in objects.iter().enumerate() {
         world.put(&at.to_string(), bytes.clone());
     }
@@ -371,7 +388,9 @@ impl Drop for Tmpfs {
 fn a_full_disk_is_no_readers_error() {
     let world = World::open();
     let disk = Tmpfs::new(world.path("cache"), "40M");
-    let objects: Vec<Bytes> = (0..6).map(|at| Bytes::from(content(at, 11 * MIB + 5))).collect();
+    let objects: Vec<Bytes> = (0..6)
+        .map(|at| Bytes::from(content(at, 11 * MIB + 5)))
+        .collect();
     for (at, bytes) in objects.iter().enumerate() {
         world.put(&at.to_string(), bytes.clone());
     }
@@ -403,7 +422,9 @@ fn a_full_disk_is_no_readers_error() {
 #[test]
 fn the_cache_stays_below_its_size_and_keeps_what_was_used_last() {
     let world = World::open();
-    let objects: Vec<Bytes> = (0..14).map(|at| Bytes::from(content(at, 7 * MIB))).collect();
+    let objects: Vec<Bytes> = (0..14)
+        .map(|at| Bytes::from(content(at, 7 * MIB)))
+        .collect();
     for (at, bytes) in objects.iter().enumerate() {
         world.put(&at.to_string(), bytes.clone());
     }
@@ -411,7 +432,11 @@ fn the_cache_stays_below_its_size_and_keeps_what_was_used_last() {
     let mount = world.mount(&["--memory=256MiB", &cache, "--cache-size=64MiB"]);
     for (at, bytes) in objects.iter().enumerate() {
         assert!(mount.read(&at.to_string()) == *bytes);
-        let used: u64 = files(&world, "").iter().filter_map(|path| fs::metadata(path).ok()).map(|found| std::os::unix::fs::MetadataExt::blocks(&found) * 512).sum();
+        let used: u64 = files(&world, "")
+            .iter()
+            .filter_map(|path| fs::metadata(path).ok())
+            .map(|found| std::os::unix::fs::MetadataExt::blocks(&found) * 512)
+            .sum();
         assert!(used <= 66 * MIB as u64, "{} MiB", used / MIB as u64);
         // The keeper comes to it.
         wait_for(SOON, "there is room", || {
@@ -435,17 +460,28 @@ fn a_cache_of_somebody_else_is_refused() {
     fs::create_dir_all(world.path("mnt")).unwrap();
     let said = |directory: &Path| {
         let mut command = world.rolefs();
-        command.args(["mount", "--foreground"]).arg(world.path("mnt"));
-        command.arg("oss://workspace-default").arg("--cache-dir").arg(directory);
+        command
+            .args(["mount", "--foreground"])
+            .arg(world.path("mnt"));
+        command
+            .arg("oss://workspace-default")
+            .arg("--cache-dir")
+            .arg(directory);
         let output = command.output().unwrap();
         assert!(!output.status.success());
         String::from_utf8(output.stderr).unwrap()
     };
     fs::set_permissions(&cache, fs::Permissions::from_mode(0o755)).unwrap();
     let open = said(&world.path("cache"));
-    assert!(open.contains("must belong to the user that mounts, with mode 0700"), "{open}");
+    assert!(
+        open.contains("must belong to the user that mounts, with mode 0700"),
+        "{open}"
+    );
     let line = open.lines().find(|line| line.starts_with("rolefs: "));
-    assert!(line.is_some_and(|line| line.contains("--cache-dir: ")), "{open}");
+    assert!(
+        line.is_some_and(|line| line.contains("--cache-dir: ")),
+        "{open}"
+    );
     fs::set_permissions(&cache, fs::Permissions::from_mode(0o700)).unwrap();
     std::os::unix::fs::chown(&cache, Some(12_345), None).unwrap();
     let foreign = said(&world.path("cache"));
@@ -453,6 +489,13 @@ fn a_cache_of_somebody_else_is_refused() {
     let hidden = said(&world.path("mnt/cache"));
     assert!(hidden.contains("lies under the mountpoint"), "{hidden}");
     let no_directory = said(Path::new("/dev/null/x"));
-    assert!(no_directory.contains("cannot make the directory"), "{no_directory}");
-    assert!(run(world.directory.path(), "test -z \"$(ls mnt)\"").status.success());
+    assert!(
+        no_directory.contains("cannot make the directory"),
+        "{no_directory}"
+    );
+    assert!(
+        run(world.directory.path(), "test -z \"$(ls mnt)\"")
+            .status
+            .success()
+    );
 }

@@ -1,0 +1,199 @@
+//! The listing of one directory, page by page, and again where its names have grown old. Pure.
+//!
+//! Pages are earned: a job that opens a few names of a directory of millions does not pay for listing it. Where a page began is
+//! remembered, so that it can be asked for once more by itself: one LIST confirms a thousand names.
+
+use std::time::{Duration, Instant};
+
+use crate::object::Prefix;
+use crate::oss::{ListPage, ListRequest};
+use crate::tree::{Assembly, Entry, Page, Resume};
+
+/// Files asked for, read or missed, before the first page.
+const ASKED_MIN: usize = 3;
+
+/// Pages that are had for one file asked for each; each further one costs [`ASKED_PER_PAGE`].
+const CHEAP_PAGES: usize = 8;
+
+/// Files asked for that earn one page more.
+const ASKED_PER_PAGE: usize = 32;
+
+/// Pages that `asked` files have earned.
+pub(super) fn pages_earned(asked: usize) -> usize {
+    match asked.checked_sub(ASKED_MIN) {
+        None => 0,
+        Some(more) => (more + 1).min(CHEAP_PAGES + asked / ASKED_PER_PAGE),
+    }
+}
+
+/// Where the listing goes on.
+#[derive(Debug)]
+enum Next {
+    Start,
+    Token(String),
+    /// It was read to its end, or broke off.
+    Nothing,
+}
+
+/// One page that was had.
+#[derive(Debug)]
+struct Had {
+    begin: Resume,
+    /// Place of its first file in the scan.
+    first: usize,
+    asked: Instant,
+    is_asked: bool,
+}
+
+/// A listing that goes on as it is earned.
+#[derive(Debug)]
+pub(super) struct Walk {
+    prefix: Prefix,
+    assembly: Assembly,
+    next: Next,
+    is_asked: bool,
+    had: Vec<Had>,
+}
+
+impl Walk {
+    /// The listing of the directory that stands for `prefix`.
+    pub(super) fn new(prefix: Prefix) -> Self {
+        Self {
+            assembly: Assembly::new(prefix.clone()),
+            prefix,
+            next: Next::Start,
+            is_asked: false,
+            had: Vec::new(),
+        }
+    }
+
+    /// The page to ask for now, if so many pages were earned; it counts as asked for.
+    pub(super) fn request(&mut self, pages_earned: usize) -> Option<ListRequest> {
+        if self.is_asked || self.had.len() >= pages_earned {
+            return None;
+        }
+        let continuation = match &self.next {
+            Next::Start => None,
+            Next::Token(token) => Some(token.clone()),
+            Next::Nothing => return None,
+        };
+        self.is_asked = true;
+        Some(ListRequest {
+            continuation,
+            ..ListRequest::directory(self.prefix.as_str())
+        })
+    }
+
+    /// Takes the page in, of which the first file has the place `first`. Returns what it has settled.
+    pub(super) fn page(&mut self, page: ListPage, asked: Instant, first: usize) -> Vec<Entry> {
+        self.is_asked = false;
+        self.had.push(Had {
+            begin: self.assembly.position(),
+            first,
+            asked,
+            is_asked: false,
+        });
+        let mut entries = Vec::with_capacity(page.objects.len() + page.prefixes.len());
+        let (page, next) = parts(page);
+        self.assembly.page(page, asked, &mut entries);
+        self.next = match next {
+            Some(token) => Next::Token(token),
+            None => {
+                self.assembly.finish(&mut entries);
+                Next::Nothing
+            }
+        };
+        entries
+    }
+
+    /// The page cannot be had: the listing ends there.
+    pub(super) fn broke_off(&mut self) {
+        self.is_asked = false;
+        self.next = Next::Nothing;
+    }
+
+    /// True once there is nothing more to ask for.
+    pub(super) fn has_ended(&self) -> bool {
+        matches!(self.next, Next::Nothing)
+    }
+
+    /// True if the server has kept the rules of listings.
+    pub(super) fn is_sound(&self) -> bool {
+        !self
+            .assembly
+            .hidden()
+            .iter()
+            .any(|hidden| hidden.why.breaks_rules())
+    }
+
+    /// Pages had.
+    pub(super) fn len(&self) -> usize {
+        self.had.len()
+    }
+
+    /// Pages that were asked for longer than `age` ago and are `wanted`, by the places of their files; they count as asked for.
+    /// At most `pages_max` of them.
+    pub(super) fn old_pages(
+        &mut self,
+        now: Instant,
+        age: Duration,
+        files: usize,
+        pages_max: usize,
+        wanted: impl Fn(std::ops::Range<usize>) -> bool,
+    ) -> Vec<(usize, ListRequest)> {
+        let mut old = Vec::new();
+        for at in 0..self.had.len() {
+            let end = self.had.get(at + 1).map_or(files, |next| next.first);
+            let had = &mut self.had[at];
+            if old.len() == pages_max
+                || had.is_asked
+                || now.saturating_duration_since(had.asked) < age
+                || !wanted(had.first..end)
+            {
+                continue;
+            }
+            had.is_asked = true;
+            let begin = Assembly::resume(self.prefix.clone(), had.begin.clone());
+            let request = ListRequest {
+                start_after: begin.start_after(),
+                ..ListRequest::directory(self.prefix.as_str())
+            };
+            old.push((at, request));
+        }
+        old
+    }
+
+    /// Takes in a page that was asked for again; `None` if that failed. Returns what it has settled.
+    pub(super) fn again(
+        &mut self,
+        at: usize,
+        page: Option<ListPage>,
+        asked: Instant,
+    ) -> Vec<Entry> {
+        let mut entries = Vec::new();
+        let Some(had) = self.had.get_mut(at) else {
+            return entries;
+        };
+        had.is_asked = false;
+        // One that failed is not asked for again at once.
+        had.asked = asked;
+        if let Some(page) = page {
+            let mut assembly = Assembly::resume(self.prefix.clone(), had.begin.clone());
+            let (page, next) = parts(page);
+            assembly.page(page, asked, &mut entries);
+            if next.is_none() {
+                assembly.finish(&mut entries);
+            }
+        }
+        entries
+    }
+}
+
+fn parts(page: ListPage) -> (Page, Option<String>) {
+    let ListPage {
+        objects,
+        prefixes,
+        next,
+    } = page;
+    (Page { objects, prefixes }, next)
+}
