@@ -196,7 +196,7 @@ async fn prepare(
     let reader = Reader::new(
         read::Config {
             window_bytes_max: config.limits.window_bytes_max,
-            ahead_gets_max: config.limits.ahead_gets_max,
+            gets_max: config.limits.gets_max,
         },
         Arc::clone(&bucket),
         cache,
