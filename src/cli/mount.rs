@@ -173,6 +173,8 @@ async fn prepare(
         region: config.region.clone(),
         signature: config.signature,
         path_style: config.path_style,
+        requests_per_second: config.requests_per_second,
+        bytes_per_second: config.bytes_per_second,
         ..oss::Config::new(config.endpoint.clone(), &config.bucket)
     };
     let probe = preflight::remote(

@@ -22,7 +22,7 @@ use crate::tree::NEGATIVE_TTL_MAX;
 pub(super) use limits::Limits;
 pub(super) use surroundings::Surroundings;
 use target::Target;
-use units::{duration, memory, mode};
+use units::{duration, max_bandwidth, max_qps, memory, mode};
 
 /// A mount as it is meant.
 #[derive(Debug, Clone)]
@@ -36,6 +36,9 @@ pub(super) struct Config {
     pub(super) path_style: bool,
     pub(super) credentials: credentials::Config,
     pub(super) memory_bytes: u64,
+    /// Of all requests together; `None` is no limit.
+    pub(super) requests_per_second: Option<u64>,
+    pub(super) bytes_per_second: Option<u64>,
     pub(super) attr_ttl: Duration,
     pub(super) negative_ttl: Duration,
     pub(super) uid: u32,
@@ -84,6 +87,12 @@ impl Config {
                 ..credentials::Config::new(source, around.credentials)
             },
             memory_bytes: memory(args.memory.as_deref(), around.memory_limit)?,
+            requests_per_second: args.max_qps.as_deref().map(max_qps).transpose()?,
+            bytes_per_second: args
+                .max_bandwidth
+                .as_deref()
+                .map(max_bandwidth)
+                .transpose()?,
             attr_ttl,
             negative_ttl: attr_ttl.min(NEGATIVE_TTL_MAX),
             uid: args.uid.unwrap_or(around.uid),
