@@ -5,11 +5,11 @@ use std::ops::Range;
 use super::{Ahead, LARGE_BYTES, Order, Plan, Reach, round_down, round_up};
 use crate::read::BLOCK;
 
-/// Streams that are told apart in one file: eight ranks with two descriptors each.
-pub(super) const CURSORS_MAX: usize = 16;
+/// Streams that are told apart in one file: eight ranks with two descriptors each, and as many that begin at the same time.
+pub(super) const CURSORS_MAX: usize = 24;
 
 /// Places of single reads that may yet become streams. Beyond these the oldest of them goes, not a stream.
-const MARKS_MAX: usize = 4;
+const MARKS_MAX: usize = 8;
 
 /// The least window of a stream that has gone on: the next block is on its way while one is read.
 const WINDOW_MIN: u64 = 2 * BLOCK;

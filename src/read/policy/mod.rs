@@ -186,12 +186,15 @@ impl Pattern {
                 return self.cursors.begin(range, head_start, reach);
             }
         }
-        match self.strides.go_on(range, reach) {
-            Some(Stride::Dense) => return self.cursors.begin(range, 2 * BLOCK, reach),
-            Some(Stride::Sparse(plan)) => return plan,
-            None => {}
+        let stride = self.strides.go_on(range, reach);
+        if let Some(Stride::Dense) = stride {
+            return self.cursors.begin(range, 2 * BLOCK, reach);
         }
+        // Ranks that begin at equal distances are a line at first, and streams from then on.
         self.cursors.mark(range);
+        if let Some(Stride::Sparse(plan)) = stride {
+            return plan;
+        }
         if len >= LARGE_BYTES || self.touches.touch(range.start / BLOCK) {
             return Plan::blocks();
         }
