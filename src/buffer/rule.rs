@@ -9,11 +9,26 @@ use super::ledger::{Answer, Ledger, Ticket};
 const TOTAL: u64 = 8;
 const RESERVE: u64 = 2;
 
+/// Places on the wire, of which read-ahead must have one: the queue of `read`.
+const PLACES: usize = 1;
+
 /// A request: the leases it takes one after the other while it holds the earlier ones, and what becomes of them.
 #[derive(Debug, Clone)]
 struct Plan {
     leases: Vec<(Class, u64)>,
+    place: Place,
     end: End,
+}
+
+/// When a request takes one of [`PLACES`], which it holds to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// Demand: it is never held back.
+    Never,
+    /// Read-ahead: with all its memory in hand.
+    AfterLeases,
+    /// What must not be.
+    BeforeLeases,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,8 +42,13 @@ impl Plan {
     fn new(leases: &[(Class, u64)]) -> Self {
         Self {
             leases: leases.to_vec(),
+            place: Place::Never,
             end: End::GivesBack,
         }
+    }
+
+    fn with_place(self, place: Place) -> Self {
+        Self { place, ..self }
     }
 }
 
@@ -36,6 +56,7 @@ impl Plan {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Progress {
     leases_held: usize,
+    has_place: bool,
     is_waiting: bool,
     is_done: bool,
 }
@@ -56,6 +77,7 @@ impl<'a> World<'a> {
     fn new(plans: &'a [Plan]) -> Self {
         let start = Progress {
             leases_held: 0,
+            has_place: false,
             is_waiting: false,
             is_done: false,
         };
@@ -81,6 +103,16 @@ impl<'a> World<'a> {
         }
         let mut world = self.clone();
         let plan = &self.plans[who];
+        let wants_place = match plan.place {
+            Place::Never => false,
+            Place::AfterLeases => progress.leases_held == plan.leases.len(),
+            Place::BeforeLeases => true,
+        };
+        if wants_place && !progress.has_place {
+            let taken = self.progress.iter().filter(|other| other.has_place).count();
+            world.progress[who].has_place = true;
+            return (taken < PLACES).then_some(world);
+        }
         if let Some(&(class, units)) = plan.leases.get(progress.leases_held) {
             if world.ledger.ask(class, units) == Answer::Granted {
                 world.progress[who].leases_held += 1;
@@ -92,6 +124,7 @@ impl<'a> World<'a> {
         } else {
             let units = plan.leases.iter().map(|(_, units)| units).sum();
             world.progress[who].is_done = true;
+            world.progress[who].has_place = false;
             match plan.end {
                 End::GivesBack => world.ledger.give_back(units),
                 End::Keeps => world.cached += units,
@@ -244,4 +277,31 @@ fn a_lease_larger_than_its_reserve_deadlocks() {
     let writer = |units| Plan::new(&[(Write, 2), (Commit, units)]);
     assert!(!can_deadlock(&[writer(2), writer(2)], &mut 0));
     assert!(can_deadlock(&[writer(3), writer(3)], &mut 0));
+}
+
+#[test]
+fn a_queue_for_the_wire_in_which_leases_are_held_never_deadlocks() {
+    // Any plans by the rule, and read-ahead that stands in line for the only place, with and without bytes that stay.
+    let mut some = plans(&[1, 2], 2, outranks);
+    let ahead = |end| Plan {
+        end,
+        ..Plan::new(&[(ReadAhead, 2)]).with_place(Place::AfterLeases)
+    };
+    some.extend([ahead(End::GivesBack), ahead(End::Keeps)]);
+    assert_eq!(deadlocks(&choices(&some, 3)), 0);
+    // Read-ahead has filled all it may, and demand comes on top of it.
+    let crowd = [
+        ahead(End::GivesBack),
+        ahead(End::Keeps),
+        Plan::new(&[(Demand, 2)]),
+        Plan::new(&[(Write, 2), (Demand, 2)]),
+    ];
+    assert_eq!(deadlocks(&choices(&crowd, 5)), 0);
+}
+
+#[test]
+fn a_place_on_the_wire_held_while_waiting_for_memory_deadlocks() {
+    let early = Plan::new(&[(ReadAhead, 2)]).with_place(Place::BeforeLeases);
+    let late = Plan::new(&[(ReadAhead, 2)]).with_place(Place::AfterLeases);
+    assert!(can_deadlock(&[late.clone(), late, early], &mut 0));
 }

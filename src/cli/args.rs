@@ -79,6 +79,14 @@ pub(super) struct MountArgs {
     #[arg(long, env = "ROLEFS_CACHE_SIZE", value_name = "SIZE")]
     pub(super) cache_size: Option<String>,
 
+    /// Requests to OSS per second, all kinds together; by default as many as help. For a bucket that others need too.
+    #[arg(long, env = "ROLEFS_MAX_QPS", value_name = "N")]
+    pub(super) max_qps: Option<String>,
+
+    /// Bytes received from OSS per second, e.g. 500MiB; by default as many as come.
+    #[arg(long, env = "ROLEFS_MAX_BANDWIDTH", value_name = "SIZE")]
+    pub(super) max_bandwidth: Option<String>,
+
     /// How old attributes may be when a file is opened; 0 checks at every open.
     #[arg(
         long,
@@ -169,6 +177,8 @@ impl MountArgs {
             &mut self.region,
             &mut self.memory,
             &mut self.cache_size,
+            &mut self.max_qps,
+            &mut self.max_bandwidth,
         ] {
             text.take_if(|text| text.is_empty());
         }

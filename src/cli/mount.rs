@@ -180,6 +180,8 @@ async fn prepare(
         region: config.region.clone(),
         signature: config.signature,
         path_style: config.path_style,
+        requests_per_second: config.requests_per_second,
+        bytes_per_second: config.bytes_per_second,
         ..oss::Config::new(config.endpoint.clone(), &config.bucket)
     };
     let probe = preflight::remote(
@@ -203,7 +205,7 @@ async fn prepare(
     let reader = Reader::new(
         read::Config {
             window_bytes_max: config.limits.window_bytes_max,
-            ahead_gets_max: config.limits.ahead_gets_max,
+            gets_max: config.limits.gets_max,
         },
         Arc::clone(&bucket),
         cache,

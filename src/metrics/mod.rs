@@ -61,6 +61,10 @@ group! {
         gets_in_flight: Gauge,
         /// Corrections of the local clock from the server's Date.
         clock_corrections: Counter,
+        /// GETs sent a second time because the first was much later than usual, or stood still.
+        hedged: Counter,
+        /// Of those, the ones that were answered before the first, or went on.
+        hedge_wins: Counter,
     }
 }
 
@@ -135,6 +139,14 @@ group! {
         checksum_failures: Counter,
         /// Reads that found their object replaced or deleted.
         stale: Counter,
+        /// GETs of blocks that the link is thought to reward, of all files together.
+        gets_target: Gauge,
+        /// Bytes that one GET of a stream asks for.
+        part_bytes: Gauge,
+        /// GETs of read-ahead that wait for their turn now.
+        gets_waiting: Gauge,
+        /// GETs of read-ahead that a reader pulled out of their queue.
+        promoted: Counter,
     }
 }
 

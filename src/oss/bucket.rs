@@ -1,13 +1,15 @@
 //! One bucket, and how a request to it is put into HTTP.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 use jiff::Timestamp;
 
 use super::endpoint::is_bucket_name;
+use super::haste::Haste;
+use super::limits::Limits;
 use super::sign::{Signer, Target, encode_key, encode_param};
 use super::verdict::{Failure, Operation};
 use super::{Config, Error, Retry, SignatureVersion};
@@ -29,6 +31,8 @@ pub struct Bucket {
     pub(super) metrics: Arc<Metrics>,
     /// The server's clock minus ours, in milliseconds; 0 until a refusal showed that it matters.
     clock_offset_ms: AtomicI64,
+    pub(super) limits: Limits,
+    haste: Mutex<Haste>,
 }
 
 /// What is asked, before it is signed.
@@ -83,6 +87,8 @@ impl Bucket {
             credentials,
             metrics,
             clock_offset_ms: AtomicI64::new(0),
+            limits: Limits::new(config.requests_per_second, config.bytes_per_second),
+            haste: Mutex::default(),
         })
     }
 
@@ -90,6 +96,11 @@ impl Bucket {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// What is known of late GETs. Held for a moment, never across an await.
+    pub(super) fn haste(&self) -> MutexGuard<'_, Haste> {
+        self.haste.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The time that signatures carry.

@@ -82,6 +82,10 @@ pub struct Config {
     pub path_style: bool,
     /// How patient requests are.
     pub retry: Retry,
+    /// Requests sent per second at most, of all kinds together. Default `None`, as many as help.
+    pub requests_per_second: Option<u64>,
+    /// Body bytes received per second at most, of all requests together. Default `None`.
+    pub bytes_per_second: Option<u64>,
 }
 
 impl Config {
@@ -95,6 +99,8 @@ impl Config {
             signature: SignatureVersion::default(),
             path_style: false,
             retry: Retry::default(),
+            requests_per_second: None,
+            bytes_per_second: None,
         }
     }
 }

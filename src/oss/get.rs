@@ -1,6 +1,7 @@
 //! GetObject: a stream that survives broken bodies.
 
 use std::ops::Range;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, IF_MATCH, RANGE};
@@ -39,6 +40,8 @@ impl Bucket {
                 source: source.clone(),
                 body: None,
                 meta: None,
+                received: 0,
+                awaited: Duration::ZERO,
             },
             metrics: &self.metrics,
         };
@@ -61,7 +64,7 @@ pub struct Get<'a> {
 impl Get<'_> {
     /// The next bytes, never an empty piece; `None` after the last byte that was asked for.
     ///
-    /// A body that breaks, ends early or stands still is continued: the rest is asked for, signed anew, of the same
+    /// A body that breaks, ends early, stands still or comes far slower than others is continued: the rest is asked for, signed anew, of the same
     /// version. Time between calls counts for no time-out.
     ///
     /// # Errors
@@ -103,6 +106,9 @@ struct Stream {
     /// Where its bytes come from; `None` if they have to be asked for.
     body: Option<Response>,
     meta: Option<ObjectMeta>,
+    /// What this body has brought, and how long that was waited for.
+    received: u64,
+    awaited: Duration,
 }
 
 impl Stream {
@@ -137,7 +143,20 @@ impl Stream {
         check(&response, &rest)?;
         self.meta = meta(response.headers(), version.size()).ok();
         self.body = Some(response);
+        (self.received, self.awaited) = (0, Duration::ZERO);
         Ok(())
+    }
+
+    /// Tells what this body has taught; true if the `left` bytes come sooner by a new request.
+    fn is_better_asked_anew(&self, exchange: &mut Exchange<'_>, left: u64) -> bool {
+        let mut haste = exchange.bucket().haste();
+        if left == 0 {
+            haste.body(self.received, self.awaited);
+            return false;
+        }
+        let is_slow = haste.is_slow(self.received, left, self.awaited);
+        drop(haste);
+        is_slow && exchange.may_hurry()
     }
 
     async fn next(&mut self, exchange: &mut Exchange<'_>) -> Result<Bytes, Failure> {
@@ -147,9 +166,11 @@ impl Stream {
         // Taken, and put back only if it is good for more.
         let mut body = self.body.take().expect("opened above");
         loop {
+            let asked = Instant::now();
             let Some(chunk) = exchange.chunk(&mut body).await? else {
                 return Err(Failure::Short);
             };
+            self.awaited += asked.elapsed();
             let left = self.source.range.end - self.at;
             let received = u64::try_from(chunk.len()).unwrap_or(u64::MAX);
             if received > left {
@@ -161,7 +182,10 @@ impl Stream {
             }
             if received > 0 {
                 self.at += received;
-                self.body = Some(body);
+                self.received += received;
+                if !self.is_better_asked_anew(exchange, left - received) {
+                    self.body = Some(body);
+                }
                 return Ok(chunk);
             }
         }

@@ -24,6 +24,8 @@ mod config;
 mod endpoint;
 mod error;
 mod get;
+mod haste;
+mod limits;
 mod list;
 mod operations;
 mod refusal;

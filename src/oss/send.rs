@@ -12,13 +12,14 @@ use tokio::time::{sleep, timeout};
 
 use super::bucket::{Bucket, Request};
 use super::error::{Evidence, Kind};
+use super::limits::Urgency;
 use super::verdict::{Failure, Operation, Refusal, Retry};
 use super::xml::{self, ErrorDocument};
 use super::{Error, refusal};
 use crate::credentials::Credentials;
 use crate::object::ObjectKey;
-use crate::op::Op;
-use crate::transport::Response;
+use crate::op::{Caller, Op};
+use crate::transport::{self, Response};
 
 /// Something that is tried until it succeeds.
 pub(super) trait Attempt {
@@ -42,6 +43,8 @@ pub(super) struct Exchange<'a> {
     /// The credentials of the last attempt.
     used: Option<Arc<Credentials>>,
     patience: Patience,
+    /// A body was given up early, and nothing has come since.
+    hurried: bool,
 }
 
 /// What happened since anything moved.
@@ -89,7 +92,12 @@ impl<'a> Exchange<'a> {
             attempts: 0,
             used: None,
             patience: Patience::new(),
+            hurried: false,
         }
+    }
+
+    pub(super) fn bucket(&self) -> &'a Bucket {
+        self.bucket
     }
 
     /// Tries until it succeeds, is cancelled, or is final. Success is progress: the next call starts patient.
@@ -111,6 +119,9 @@ impl<'a> Exchange<'a> {
             match step {
                 Ok(Some(done)) => {
                     op.progressed();
+                    if std::mem::take(&mut self.hurried) {
+                        self.bucket.metrics.oss.hedge_wins.inc();
+                    }
                     return Ok(done);
                 }
                 Ok(None) => {}
@@ -125,11 +136,14 @@ impl<'a> Exchange<'a> {
         let credentials = self.bucket.credentials.current().await;
         self.patience.since += asked.elapsed();
         let credentials = credentials.map_err(|error| Failure::CredentialsGone(Box::new(error)))?;
+        self.patience.since += self.bucket.limits.request(self.urgency()).await;
         let signed = self.bucket.sign(request, self.key.as_ref(), &credentials)?;
-        self.used = Some(credentials);
+        self.used = Some(Arc::clone(&credentials));
         self.count_attempt();
         let started = Instant::now();
-        let answer = timeout(self.head_timeout(), self.bucket.transport.send(signed)).await;
+        let limit = self.head_timeout();
+        let sent = self.send_hedged(request, &credentials, signed);
+        let answer = timeout(limit, sent).await;
         let ms = started.elapsed().as_millis();
         let (op, method) = (self.op.id(), &request.method);
         let key = self.key.as_ref().map_or("", ObjectKey::as_str);
@@ -152,6 +166,7 @@ impl<'a> Exchange<'a> {
             StatusCode::OK | StatusCode::PARTIAL_CONTENT => {
                 if refusal::wait(response.headers()).is_some() {
                     self.bucket.metrics.oss.throttled.inc(); // served, but slowed down
+                    self.bucket.haste().throttled(Instant::now());
                 }
                 Ok(response)
             }
@@ -159,13 +174,100 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// The next piece of a body; `None` at its end.
-    pub(super) async fn chunk(&self, response: &mut Response) -> Result<Option<Bytes>, Failure> {
-        match timeout(self.bucket.retry.idle_timeout, response.chunk()).await {
+    /// Sends a request; a GET whose head is late a second time, and the first of the two to be answered is taken.
+    ///
+    /// This is one attempt, sent twice: what it ends with is judged once, by the loop above. See [`super::haste`].
+    async fn send_hedged(
+        &mut self,
+        request: &Request,
+        credentials: &Arc<Credentials>,
+        signed: transport::Request,
+    ) -> Result<Response, transport::Error> {
+        let bucket = self.bucket;
+        let first = bucket.transport.send(signed);
+        if self.operation != Operation::Get {
+            return first.await;
+        }
+        let started = Instant::now();
+        let late = {
+            let mut haste = bucket.haste();
+            haste.sent();
+            haste.late_head()
+        };
+        let mut first = std::pin::pin!(first);
+        let answer = match late {
+            Some(late) => timeout(late, &mut first).await.ok(),
+            None => Some(first.as_mut().await),
+        };
+        if let Some(answer) = answer {
+            if answer.is_ok() {
+                bucket.haste().head(started.elapsed());
+            }
+            return answer;
+        }
+        let leave = bucket.limits.try_request() && bucket.haste().may_hedge(Instant::now());
+        let again = leave.then(|| bucket.sign(request, self.key.as_ref(), credentials));
+        let Some(Ok(again)) = again else {
+            let answer = first.await;
+            bucket.haste().head(started.elapsed());
+            return answer;
+        };
+        self.count_attempt();
+        bucket.metrics.oss.hedged.inc();
+        let started_again = Instant::now();
+        let mut second = std::pin::pin!(bucket.transport.send(again));
+        // A copy that is refused or breaks decides nothing: the other is still on its way.
+        let answer = tokio::select! {
+            answer = &mut first => match answer {
+                Ok(response) if response.status().is_success() => Ok(response),
+                Ok(_) | Err(_) => second.await,
+            },
+            answer = &mut second => match answer {
+                Ok(response) if response.status().is_success() => {
+                    bucket.metrics.oss.hedge_wins.inc();
+                    bucket.haste().head(started_again.elapsed());
+                    return Ok(response);
+                }
+                Ok(_) | Err(_) => first.await,
+            },
+        };
+        bucket.haste().head(started.elapsed());
+        answer
+    }
+
+    fn urgency(&self) -> Urgency {
+        match self.op.caller() {
+            Caller::Thread(_) => Urgency::Now,
+            Caller::Background => Urgency::Later,
+        }
+    }
+
+    /// The next piece of a body; `None` at its end. A GET's that stands still is given up before its time-out.
+    pub(super) async fn chunk(
+        &mut self,
+        response: &mut Response,
+    ) -> Result<Option<Bytes>, Failure> {
+        let bucket = self.bucket;
+        bucket.limits.bandwidth(self.urgency()).await;
+        let idle = bucket.retry.idle_timeout;
+        let late = match self.operation {
+            Operation::Get => bucket.haste().late_body(),
+            Operation::Head | Operation::List | Operation::Info | Operation::Open => None,
+        };
+        let late = late.filter(|late| *late < idle);
+        let mut answer = timeout(late.unwrap_or(idle), response.chunk()).await;
+        if let (Err(_), Some(late)) = (&answer, late) {
+            if self.may_hurry() {
+                return Err(Failure::Late);
+            }
+            answer = timeout(idle - late, response.chunk()).await;
+        }
+        match answer {
             Ok(Ok(chunk)) => {
                 if response.status().is_success() {
                     self.op.progressed(); // an error's text is no progress
                 }
+                bucket.limits.received(chunk.as_ref().map_or(0, Bytes::len));
                 Ok(chunk)
             }
             Ok(Err(error)) => Err(Failure::Transport(error)),
@@ -173,8 +275,22 @@ impl<'a> Exchange<'a> {
         }
     }
 
+    /// Asks for leave to give a body up before its time. Then the caller does.
+    pub(super) fn may_hurry(&mut self) -> bool {
+        let leave = self.bucket.haste().may_hedge(Instant::now());
+        if leave {
+            self.bucket.metrics.oss.hedged.inc();
+            self.hurried = true;
+        }
+        leave
+    }
+
     /// A whole body of at most `max` bytes, not shorter than announced.
-    pub(super) async fn body(&self, mut response: Response, max: usize) -> Result<Bytes, Failure> {
+    pub(super) async fn body(
+        &mut self,
+        mut response: Response,
+        max: usize,
+    ) -> Result<Bytes, Failure> {
         let mut body = BytesMut::new();
         while let Some(chunk) = self.chunk(&mut response).await? {
             if body.len() + chunk.len() > max {
@@ -211,7 +327,7 @@ impl<'a> Exchange<'a> {
     }
 
     /// Reads an answer that is no success. If its text is cut, so is its meaning: then only the connection broke.
-    async fn refusal(&self, response: Response) -> Failure {
+    async fn refusal(&mut self, response: Response) -> Failure {
         let status = response.status();
         let headers = response.headers().clone();
         let body = match headers.get("x-oss-err") {
@@ -243,6 +359,7 @@ impl<'a> Exchange<'a> {
         }
         match retry {
             Retry::Never => Err(failure),
+            Retry::AtOnce => Ok(()),
             Retry::Few => {
                 self.patience.few += 1;
                 if self.patience.few >= settings.few_attempts {
@@ -253,6 +370,7 @@ impl<'a> Exchange<'a> {
             Retry::Backoff => self.wait(failure, settings.backoff_base).await,
             Retry::Throttle => {
                 oss.throttled.inc();
+                self.bucket.haste().throttled(Instant::now());
                 self.wait(failure, settings.throttle_base).await
             }
             Retry::Clock => self.correct_clock(failure),

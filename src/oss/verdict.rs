@@ -62,6 +62,8 @@ pub(super) enum Retry {
     Never,
     /// Try a few times: repetition hardly helps.
     Few,
+    /// Try again now: nothing has failed yet.
+    AtOnce,
     /// Try again after a random wait.
     Backoff,
     /// The same with longer waits.
@@ -91,6 +93,8 @@ pub(super) enum Failure {
     Transport(transport::Error),
     /// Nothing came for a time-out; says what was waited for.
     Stalled(&'static str),
+    /// A body stood still for longer than usual, and is better asked for again.
+    Late,
     /// The body ended before its time.
     Short,
     /// The answer contradicts itself or the request; says how.
@@ -117,6 +121,7 @@ impl Failure {
                     (Kind::Unavailable, Retry::Backoff)
                 }
             },
+            Self::Late => (Kind::Unavailable, Retry::AtOnce),
             Self::Stalled(_) | Self::Short => (Kind::Unavailable, Retry::Backoff),
             Self::Lie(..) => (Kind::Lied, Retry::Few),
             // A server that ignores If-Match. If it insists, what can be known is that the version is another one.
@@ -140,6 +145,7 @@ impl Failure {
         match self {
             Self::Transport(error) => (text("no answer"), Some(Box::new(error))),
             Self::Stalled(what) => (text(&format!("{what} within the time-out")), None),
+            Self::Late => (text("the body stood still"), None),
             Self::Short => (text("the body ended early"), None),
             Self::Lie(detail, evidence) => (
                 Evidence {

@@ -2,18 +2,21 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
 use crc_fast::{CrcAlgorithm::Crc64Xz, Digest};
 use tokio::runtime::Handle;
 
 use super::disk::OnDisk;
+use super::link::Sample;
+use super::policy::{Ahead, Order};
 use super::{BLOCK, Error, File, Reader, Shared, block_len};
 use crate::buffer::{Block, BlockWriter, Class, Failure, Lease, Publish, capacity_for};
 use crate::cache::{BlockCache, Origin};
 use crate::metrics::Metrics;
 use crate::object::{Source, Version};
-use crate::op::Op;
+use crate::op::{Caller, Op};
 use crate::oss;
 
 /// How often an object that fits into one block is fetched when its checksum does not match.
@@ -39,11 +42,15 @@ impl Segment {
     }
 
     fn source(&self, version: &Arc<Version>) -> Source {
-        let end = ((self.first + self.writers.len() as u64) * BLOCK).min(version.size());
+        let blocks = self.blocks();
         Source {
             version: Arc::clone(version),
-            range: self.first * BLOCK..end,
+            range: blocks.start * BLOCK..(blocks.end * BLOCK).min(version.size()),
         }
+    }
+
+    fn blocks(&self) -> Range<u64> {
+        self.first..self.first + self.writers.len() as u64
     }
 
     fn fail(self, error: &Error) {
@@ -60,7 +67,7 @@ impl Reader {
         &self,
         file: &Arc<File>,
         run: Range<u64>,
-        ahead: &mut Range<u64>,
+        ahead: &mut Ahead,
         part: u64,
     ) -> Vec<Claimed> {
         let size = file.version().size();
@@ -71,8 +78,9 @@ impl Reader {
         let mut segments = Vec::new();
         let claimed = self.claim(file, run.clone(), &mut lease, Origin::Demand, &mut segments);
         let run_end = (run.end * BLOCK).min(size);
-        if ahead.start == run_end && !ahead.is_empty() {
+        if ahead.order == Order::Up && ahead.range.start == run_end && !ahead.is_empty() {
             let end = ahead
+                .range
                 .end
                 .min((run.start * BLOCK).saturating_add(part).max(run_end));
             let more = run.end..end.div_ceil(BLOCK);
@@ -81,8 +89,11 @@ impl Reader {
                 && let Some(mut lease) = self.budget.try_lease(Class::ReadAhead, bytes)
             {
                 self.claim(file, more, &mut lease, Origin::Ahead, &mut segments);
-                self.metrics.read.ahead_bytes.inc_by(end - ahead.start);
-                ahead.start = end;
+                self.metrics
+                    .read
+                    .ahead_bytes
+                    .inc_by(end - ahead.range.start);
+                ahead.range.start = end;
             }
         }
         for segment in segments {
@@ -91,17 +102,16 @@ impl Reader {
         claimed
     }
 
-    /// Fetches `ahead` in requests of `part` bytes, as far as there is memory for it.
-    pub(super) fn fetch_ahead(&self, file: &Arc<File>, ahead: Range<u64>, part: u64) {
+    /// Fetches `ahead` in requests of `part` bytes, the nearest first, as far as there is memory for it.
+    pub(super) fn fetch_ahead(&self, file: &Arc<File>, mut ahead: Ahead, part: u64) {
         let size = file.version().size();
-        let mut start = ahead.start;
-        while start < ahead.end {
-            let end = (start + part).min(ahead.end);
-            let blocks = start / BLOCK..end.div_ceil(BLOCK);
+        while let Some(piece) = ahead.take(part) {
+            let blocks = piece.start / BLOCK..piece.end.div_ceil(BLOCK);
             for run in self.cache.missing(file.version(), blocks) {
                 let bytes = lease_bytes(size, &run);
                 let Some(mut lease) = self.budget.try_lease(Class::ReadAhead, bytes) else {
-                    file.retract(&ahead, start);
+                    ahead.put_back(&piece);
+                    file.retract(&ahead);
                     return;
                 };
                 let mut segments = Vec::new();
@@ -111,7 +121,6 @@ impl Reader {
                     self.start(file, segment, Class::ReadAhead);
                 }
             }
-            start = end;
         }
     }
 
@@ -165,19 +174,17 @@ impl Reader {
             on_disk: file.on_disk().cloned(),
             runtime: self.runtime.clone(),
         };
-        let permits = (class == Class::ReadAhead).then(|| Arc::clone(&self.ahead_gets));
+        let mut place = self.queue.join(file.version(), segment.blocks(), class);
         file.spawn(&self.runtime, async move {
             let segments = fetch.fill_from_disk(segment).await;
             if segments.is_empty() {
                 return;
             }
-            // A closed semaphore would only mean that read-ahead is not held back.
-            let _permit = match permits {
-                Some(permits) => permits.acquire_owned().await.ok(),
-                None => None,
-            };
+            place.turn().await;
             for segment in segments {
-                fetch.run(segment).await;
+                if let Some(sample) = fetch.run(segment, class).await {
+                    place.learned(&sample);
+                }
             }
         });
     }
@@ -219,18 +226,31 @@ impl Fetch {
         }
     }
 
-    async fn run(&self, mut segment: Segment) {
-        let op = Op::background("read-ahead");
+    /// One GET; `None` if it teaches nothing of the link.
+    async fn run(&self, mut segment: Segment, class: Class) -> Option<Sample> {
+        // Here and not when it was planned: its clock runs from the turn on.
+        let op = match class {
+            Class::ReadAhead => Op::background("read-ahead"),
+            Class::Demand | Class::Commit | Class::Write => Op::new("read", 0, Caller::Thread(0)),
+        };
+        let began = Instant::now();
+        let mut first_byte = Duration::ZERO;
         let source = segment.source(&self.shared.version);
         let filled = if source.is_whole() && source.len() <= BLOCK {
             self.fill_small(&op, &source, &mut segment).await
         } else {
-            self.fill(&op, &source, &mut segment).await
+            self.fill(&op, &source, &mut segment, &mut first_byte).await
         };
         if let Err(error) = filled {
             self.failed(&error);
             segment.fail(&error);
+            return None;
         }
+        (!first_byte.is_zero()).then(|| Sample {
+            first_byte,
+            body: began.elapsed().saturating_sub(first_byte),
+            bytes: source.len(),
+        })
     }
 
     /// Drops what is kept of content that has proven wrong.
@@ -255,8 +275,16 @@ impl Fetch {
     }
 
     /// Fills blocks as bytes arrive; the writers of finished blocks leave the segment.
-    async fn fill(&self, op: &Op, source: &Source, segment: &mut Segment) -> Result<(), Error> {
+    async fn fill(
+        &self,
+        op: &Op,
+        source: &Source,
+        segment: &mut Segment,
+        first_byte: &mut Duration,
+    ) -> Result<(), Error> {
+        let asked = Instant::now();
         let mut get = self.bucket.get(op, source).await.map_err(oss_error)?;
+        *first_byte = asked.elapsed();
         let expected = get.crc64();
         let mut chunk = Bytes::new();
         while let Some(writer) = segment.writers.first_mut() {

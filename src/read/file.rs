@@ -9,13 +9,15 @@ use tokio::task::JoinSet;
 use super::Error;
 use super::checks::Shared;
 use super::disk::OnDisk;
-use super::policy::{Pattern, Plan};
+use super::policy::{Ahead, Pattern, Plan, Reach};
 use crate::object::Version;
 
 /// An open version, shared by all handles of its inode. Dropping it aborts its GETs.
 #[derive(Debug)]
 pub struct File {
     shared: Arc<Shared>,
+    /// The farthest that memory lets a stream be read ahead.
+    window_bytes_max: u64,
     pattern: Mutex<Pattern>,
     fetches: Mutex<JoinSet<()>>,
     on_disk: Option<OnDisk>,
@@ -23,9 +25,10 @@ pub struct File {
 
 impl File {
     pub(super) fn new(shared: Arc<Shared>, window_bytes_max: u64, on_disk: Option<OnDisk>) -> Self {
-        let pattern = Mutex::new(Pattern::new(shared.version.size(), window_bytes_max));
+        let pattern = Mutex::new(Pattern::new(shared.version.size()));
         Self {
             shared,
+            window_bytes_max,
             pattern,
             fetches: Mutex::default(),
             on_disk,
@@ -66,19 +69,31 @@ impl File {
         self.corrupt().is_some()
     }
 
-    pub(super) fn plan(&self, range: &Range<u64>) -> Plan {
-        self.pattern
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .plan(range)
+    pub(super) fn window_bytes_max(&self) -> u64 {
+        self.window_bytes_max
     }
 
-    /// What was planned ahead from `start` on was not fetched after all.
-    pub(super) fn retract(&self, planned: &Range<u64>, start: u64) {
+    pub(super) fn plan(&self, range: &Range<u64>, reach: Reach) -> Plan {
         self.pattern
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .retract(planned, start);
+            .plan(range, reach)
+    }
+
+    /// Blocks that were planned before are missing.
+    pub(super) fn lost(&self, range: &Range<u64>) {
+        self.pattern
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .lost(range);
+    }
+
+    /// What is left of a plan was not fetched after all.
+    pub(super) fn retract(&self, left: &Ahead) {
+        self.pattern
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retract(left);
     }
 
     /// Gives a GET to this file, and forgets those that are done.

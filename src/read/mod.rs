@@ -4,7 +4,7 @@
 //! it can from the block cache, and starts GETs for the rest. The block cache is the single flight: a block that is
 //! being filled is found like any other, and whoever finds it waits for the bytes he needs, not for the whole block.
 //!
-//! Three rules keep it honest and alive:
+//! Four rules keep it honest and alive:
 //! - **One version.** Blocks belong to a [`Version`]; each GET carries its ETag as `If-Match`. A file never sees bytes
 //!   of two versions. What fits into one block is checked against the object's CRC-64 before a byte of it is served;
 //!   of a larger object every block's checksum is kept and combined once all have come ([`checks`]), before the last byte is served.
@@ -12,13 +12,18 @@
 //!   memory while it holds a block: it lets go, waits, and looks again. What it has put into the cache it holds until it
 //!   is answered, so it also hears why a block failed. If the cache is under such pressure that its other blocks go
 //!   before it can use them, it takes one buffer of exactly the range it needs and keeps that to itself.
+//! - **Demand first.** GETs that nobody waits for yet stand in a [`queue`], of which so many go as the [`link`] rewards. A reader
+//!   that meets a block in it pulls its GET out.
 //! - **Owned tasks.** GETs run as tasks that belong to the open file. The last close aborts what is still on its way.
 
 mod checks;
+mod crowd;
 mod disk;
 mod fetch;
 mod file;
+mod link;
 mod policy;
+mod queue;
 mod served;
 mod shift;
 mod whole;
@@ -27,7 +32,6 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
 
 use crate::buffer::{BLOCK_BYTES, Block, Budget, Class, Failure, Publish, capacity_for};
 use crate::cache::BlockCache;
@@ -41,9 +45,12 @@ pub use served::Served;
 pub use whole::{Unclaimed, Whole};
 
 use checks::{Shared, Versions};
+use crowd::Crowd;
 use disk::Disk;
 use fetch::Claimed;
-use policy::Plan;
+use policy::{Ahead, Plan};
+use queue::Queue;
+use served::Pieces;
 
 /// The bytes of a block as an offset.
 const BLOCK: u64 = BLOCK_BYTES as u64;
@@ -56,10 +63,11 @@ const FETCHES_MAX: u32 = 4;
 /// What a [`Reader`] is made with.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The farthest that one stream is read ahead, in bytes.
+    /// The farthest that one stream is read ahead, in bytes, where the link rewards it.
     pub window_bytes_max: u64,
-    /// Read-ahead GETs in flight, of all files together. A GET that a reader waits for is never held back.
-    pub ahead_gets_max: usize,
+    /// The most GETs in flight, of all files together; how many of them there are is learned from the link. A GET that
+    /// a reader waits for is never held back.
+    pub gets_max: usize,
 }
 
 /// Why a READ has no bytes. Cloneable: all who wait for a block learn why it failed.
@@ -109,7 +117,8 @@ pub struct Reader {
     budget: Arc<Budget>,
     metrics: Arc<Metrics>,
     runtime: Handle,
-    ahead_gets: Arc<Semaphore>,
+    queue: Arc<Queue>,
+    crowd: Arc<Crowd>,
     versions: Mutex<Versions>,
     disk: OnceLock<Disk>,
 }
@@ -125,7 +134,8 @@ impl Reader {
         metrics: Arc<Metrics>,
         runtime: Handle,
     ) -> Arc<Self> {
-        let ahead_gets = Arc::new(Semaphore::new(config.ahead_gets_max));
+        let queue = Queue::new(config.gets_max, Arc::clone(&metrics));
+        let crowd = Crowd::new(Arc::clone(&metrics));
         Arc::new(Self {
             config,
             bucket,
@@ -133,7 +143,8 @@ impl Reader {
             budget,
             metrics,
             runtime,
-            ahead_gets,
+            queue,
+            crowd,
             versions: Mutex::default(),
             disk: OnceLock::new(),
         })
@@ -173,10 +184,10 @@ impl Reader {
             let plan = Plan::Exact;
             return Err(Pending { range, plan });
         }
-        let plan = file.plan(&range);
+        let plan = file.plan(&range, self.queue.reach(file.window_bytes_max()));
         let pieces = self.pieces(file, &range, &[]);
         if let Some(served) = pieces.and_then(Served::new) {
-            if let Plan::Blocks { ahead, part } = plan {
+            if let Plan::Blocks { ahead, part, .. } = plan {
                 self.fetch_ahead(file, ahead, part);
             }
             self.metrics.read.inline_hits.inc();
@@ -199,13 +210,26 @@ impl Reader {
             Plan::Exact => match self.read_cached(file, &range, &[]).await? {
                 // Whole blocks cost nothing where they lie on disk.
                 None if file.is_on_disk(&self.runtime, &range).await => {
-                    let ahead = Ahead { file, range: 0..0 };
-                    self.read_blocks(&range, ahead, BLOCK).await?
+                    let ahead = Ahead::none();
+                    let planned = Planned { file, ahead };
+                    self.read_blocks(&range, planned, BLOCK).await?
                 }
                 served => served,
             },
-            Plan::Blocks { ahead, part } => {
-                let ahead = Ahead { file, range: ahead };
+            Plan::Blocks {
+                ahead,
+                part,
+                promised,
+            } => {
+                if promised
+                    && !self
+                        .cache
+                        .missing(file.version(), blocks_of(&range))
+                        .is_empty()
+                {
+                    file.lost(&range);
+                }
+                let ahead = Planned { file, ahead };
                 self.read_blocks(&range, ahead, part).await?
             }
         };
@@ -228,7 +252,7 @@ impl Reader {
         let Some(pieces) = self.pieces(file, range, own) else {
             return Ok(None);
         };
-        match self.filled(file, pieces).await {
+        match self.filled(file, range, pieces).await {
             // The blocks of a file that was closed meanwhile: their GET was not for this reader, nor is its end.
             Err(Error::Abandoned) => Ok(None),
             done => done,
@@ -239,22 +263,23 @@ impl Reader {
     async fn read_blocks(
         &self,
         range: &Range<u64>,
-        mut ahead: Ahead<'_>,
+        mut planned: Planned<'_>,
         part: u64,
     ) -> Result<Option<Served>, Error> {
-        let file = ahead.file;
+        let file = planned.file;
         let blocks = blocks_of(range);
         for _ in 0..FETCHES_MAX {
             // A READ touches two blocks at most, so what is missing is one run.
             let missing = self.cache.missing(file.version(), blocks.clone());
             let own = match missing.into_iter().next() {
                 Some(run) if run.end == blocks.end => {
-                    self.fetch_demand(file, run, &mut ahead.range, part).await
+                    self.fetch_demand(file, run, &mut planned.ahead, part).await
                 }
-                Some(run) => self.fetch_demand(file, run, &mut (0..0), part).await,
+                Some(run) => self.fetch_demand(file, run, &mut Ahead::none(), part).await,
                 None => Vec::new(),
             };
-            self.fetch_ahead(file, std::mem::take(&mut ahead.range), part);
+            let ahead = std::mem::replace(&mut planned.ahead, Ahead::none());
+            self.fetch_ahead(file, ahead, part);
             if let Some(served) = self.read_cached(file, range, &own).await? {
                 return Ok(Some(served));
             }
@@ -267,32 +292,31 @@ impl Reader {
     }
 
     /// The blocks under `range` if all are among `own` or in the cache, filled or being filled.
-    fn pieces(
-        &self,
-        file: &File,
-        range: &Range<u64>,
-        own: &[Claimed],
-    ) -> Option<Vec<served::Piece>> {
-        blocks_of(range)
-            .map(|index| {
-                let block = match own.iter().find(|claimed| claimed.index == index) {
-                    Some(claimed) => Arc::clone(&claimed.block),
-                    None => self.cache.get(file.version(), index)?,
-                };
-                let start = range.start.saturating_sub(index * BLOCK);
-                let end = (range.end - index * BLOCK).min(BLOCK);
-                Some(served::Piece::new(block, start, end))
-            })
-            .collect()
+    fn pieces(&self, file: &File, range: &Range<u64>, own: &[Claimed]) -> Option<Pieces> {
+        let mut pieces = Pieces::default();
+        for index in blocks_of(range) {
+            let block = match own.iter().find(|claimed| claimed.index == index) {
+                Some(claimed) => Arc::clone(&claimed.block),
+                None => self.cache.get(file.version(), index)?,
+            };
+            let start = range.start.saturating_sub(index * BLOCK);
+            let end = (range.end - index * BLOCK).min(BLOCK);
+            pieces.push(served::Piece::new(block, start, end));
+        }
+        Some(pieces)
     }
 
     /// Waits until the bytes of all pieces have arrived.
     async fn filled(
         &self,
         file: &File,
-        pieces: Vec<served::Piece>,
+        range: &Range<u64>,
+        pieces: Pieces,
     ) -> Result<Option<Served>, Error> {
-        for piece in &pieces {
+        for (index, piece) in blocks_of(range).zip(pieces.iter()) {
+            if !piece.is_filled() {
+                self.queue.promote(file.version(), index);
+            }
             piece
                 .filled()
                 .await
@@ -306,7 +330,7 @@ impl Reader {
 
     /// Fetches exactly `range` into a buffer that only this READ sees.
     async fn read_exact(&self, op: &Op, file: &File, range: &Range<u64>) -> Result<Served, Error> {
-        let mut pieces = Vec::with_capacity(2);
+        let mut pieces = Pieces::default();
         // One request for the whole range; more than a block's length is answered from two buffers.
         let lens: Vec<usize> = lens_of(range);
         let bytes = lens.iter().map(|&len| capacity_for(len)).sum();
@@ -333,15 +357,15 @@ impl Reader {
 }
 
 /// What is planned ahead for a READ and not yet under way. If the READ ends first, the next one plans it anew.
-struct Ahead<'a> {
+struct Planned<'a> {
     file: &'a Arc<File>,
-    range: Range<u64>,
+    ahead: Ahead,
 }
 
-impl Drop for Ahead<'_> {
+impl Drop for Planned<'_> {
     fn drop(&mut self) {
-        if !self.range.is_empty() {
-            self.file.retract(&self.range, self.range.start);
+        if !self.ahead.is_empty() {
+            self.file.retract(&self.ahead);
         }
     }
 }

@@ -34,8 +34,32 @@ impl Piece {
         self.block.wait(self.range.end).await
     }
 
+    /// True if they have.
+    pub(super) fn is_filled(&self) -> bool {
+        self.bytes().is_some()
+    }
+
     fn bytes(&self) -> Option<&[u8]> {
         self.block.get(self.range.clone())
+    }
+}
+
+/// The pieces of one READ, in order: two at most, since a READ is no longer than a block. An array, for every hit makes one.
+#[derive(Debug, Default)]
+pub(super) struct Pieces([Option<Piece>; 2]);
+
+impl Pieces {
+    /// Adds the next one.
+    ///
+    /// # Panics
+    /// On the third.
+    pub(super) fn push(&mut self, piece: Piece) {
+        let free = self.0.iter_mut().find(|slot| slot.is_none());
+        *free.expect("a READ touches two blocks at most") = Some(piece);
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Piece> {
+        self.0.iter().flatten()
     }
 }
 
@@ -43,7 +67,7 @@ impl Piece {
 #[derive(Debug)]
 pub struct Served {
     /// INVARIANT: the bytes of each piece have arrived.
-    pieces: Vec<Piece>,
+    pieces: Pieces,
     len: usize,
 }
 
@@ -51,15 +75,15 @@ impl Served {
     /// No byte: a READ at or past the end of the file.
     pub(super) fn empty() -> Self {
         Self {
-            pieces: Vec::new(),
+            pieces: Pieces::default(),
             len: 0,
         }
     }
 
     /// The answer, if all its bytes have arrived.
-    pub(super) fn new(pieces: Vec<Piece>) -> Option<Self> {
+    pub(super) fn new(pieces: Pieces) -> Option<Self> {
         let mut len = 0;
-        for piece in &pieces {
+        for piece in pieces.iter() {
             len += piece.bytes()?.len();
         }
         Some(Self { pieces, len })
@@ -80,18 +104,18 @@ impl Served {
     /// True if the answer lies in more than one block, so that [`Served::with`] copies it.
     #[must_use]
     pub fn is_straddled(&self) -> bool {
-        self.pieces.len() > 1
+        self.pieces.0[1].is_some()
     }
 
     /// Hands the bytes to `send` in one slice: borrowed from their block where they lie in one, else copied together
     /// once (a reply of fuser takes one slice).
     pub fn with<R>(&self, send: impl FnOnce(&[u8]) -> R) -> R {
-        match self.pieces.as_slice() {
-            [] => send(&[]),
-            [piece] => send(piece.bytes().unwrap_or_default()),
-            pieces => SCRATCH.with_borrow_mut(|scratch| {
+        match &self.pieces.0 {
+            [None, _] => send(&[]),
+            [Some(piece), None] => send(piece.bytes().unwrap_or_default()),
+            [Some(_), Some(_)] => SCRATCH.with_borrow_mut(|scratch| {
                 scratch.clear();
-                for piece in pieces {
+                for piece in self.pieces.iter() {
                     scratch.extend_from_slice(piece.bytes().unwrap_or_default());
                 }
                 send(scratch)

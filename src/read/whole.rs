@@ -7,10 +7,8 @@
 
 use std::sync::Arc;
 
-use crc_fast::{CrcAlgorithm::Crc64Xz, Digest};
-use tokio::sync::OwnedSemaphorePermit;
-
-use super::policy::PART_MAX;
+use super::crowd::Member;
+use super::policy::{Ahead, Order};
 use super::{BLOCK, Error, File, Reader};
 use crate::buffer::{Block, BlockWriter, Class, Failure, Publish, capacity_for};
 use crate::cache::{BlockCache, Origin};
@@ -18,6 +16,7 @@ use crate::metrics::Metrics;
 use crate::object::{ObjectMeta, Source, Version};
 use crate::op::Op;
 use crate::oss;
+use crc_fast::{CrcAlgorithm::Crc64Xz, Digest};
 
 /// How often an object is fetched when its checksum does not match.
 const ATTEMPTS_MAX: u32 = 3;
@@ -40,7 +39,7 @@ pub struct Whole {
     cache: Arc<BlockCache>,
     metrics: Arc<Metrics>,
     /// Of the read-ahead requests that may be in flight.
-    _permit: Option<OwnedSemaphorePermit>,
+    _member: Option<Member>,
 }
 
 impl Reader {
@@ -74,8 +73,7 @@ impl Reader {
         if self.has_whole(version) {
             return Err(Unclaimed::There);
         }
-        let permit = Arc::clone(&self.ahead_gets).try_acquire_owned();
-        let permit = permit.map_err(|_| Unclaimed::NoRoom)?;
+        let member = self.crowd.join().ok_or(Unclaimed::NoRoom)?;
         let bytes = capacity_for(len_of(version));
         let lease = self.budget.try_lease(Class::ReadAhead, bytes);
         let lease = lease.ok_or(Unclaimed::NoRoom)?;
@@ -84,7 +82,7 @@ impl Reader {
             .insert(version, 0, block, Origin::Ahead)
             .map_err(|_| Unclaimed::There)?;
         self.metrics.read.ahead_bytes.inc_by(version.size());
-        Ok(self.whole(version, writer, Some(permit)))
+        Ok(self.whole(version, writer, Some(member)))
     }
 
     /// Claims a version that somebody waits for, when there is memory; `None` if its block is there by then. Whoever calls
@@ -104,22 +102,21 @@ impl Reader {
     /// Fetches the first `bytes` of a large file ahead, as far as there is memory. What is on its way ends with the file.
     pub fn fetch_beginning(&self, file: &Arc<File>, bytes: u64) {
         let end = bytes.min(file.version().size());
-        self.fetch_ahead(file, 0..end, PART_MAX);
+        let ahead = Ahead {
+            range: 0..end,
+            order: Order::Up,
+        };
+        self.fetch_ahead(file, ahead, self.queue.reach(bytes).part_bytes);
     }
 
-    fn whole(
-        &self,
-        version: &Arc<Version>,
-        writer: BlockWriter,
-        permit: Option<OwnedSemaphorePermit>,
-    ) -> Whole {
+    fn whole(&self, version: &Arc<Version>, writer: BlockWriter, member: Option<Member>) -> Whole {
         Whole {
             version: Arc::clone(version),
             writer,
             bucket: Arc::clone(&self.bucket),
             cache: Arc::clone(&self.cache),
             metrics: Arc::clone(&self.metrics),
-            _permit: permit,
+            _member: member,
         }
     }
 }
@@ -137,7 +134,7 @@ impl Whole {
             bucket,
             cache,
             metrics,
-            _permit,
+            _member,
         } = self;
         match fill(&bucket, op, &version, &mut writer, at_head).await {
             Ok(()) => {

@@ -327,7 +327,7 @@ fn read_until_right(expected: &[u8], read: impl Fn() -> io::Result<Vec<u8>>) -> 
 #[test]
 fn wrong_pages_are_given_up_with_their_inode() {
     let world = World::open();
-    let expected = content(5, 2 * MIB + 5);
+    let expected = content(5, 2 * MIB - 5);
     world.put("a", expected.clone());
     let mount = world.mount(&[]);
     let flip = Fault::FlipByte { at: 100 };

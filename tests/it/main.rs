@@ -12,6 +12,7 @@
 //! - [`disk_cache`]: objects on a local disk, and the kernel reading them by itself.
 //! - [`memory`]: the process stays within its budget.
 //! - [`read`]: reading against a development server, without a kernel.
+//! - [`streams`]: the same under speed: many readers, any pattern, little memory, a link that breaks and stalls.
 //! - [`file_system`]: names, directories and files against one, without a kernel.
 //! - [`credentials`]: sets that rotate, run out, come late or torn, and stay secret.
 //! - [`roles`]: what a role may not do is named, at start and later.
@@ -45,4 +46,5 @@ mod read;
 mod replaced;
 mod roles;
 mod stack;
+mod streams;
 mod tidy;

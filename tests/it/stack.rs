@@ -80,7 +80,7 @@ impl Stack {
         let reader = Reader::new(
             read::Config {
                 window_bytes_max: 64 << 20,
-                ahead_gets_max: 16,
+                gets_max: 16,
             },
             Arc::clone(&bucket),
             Arc::clone(&cache),

@@ -24,7 +24,7 @@ pub(super) use disk::Disk;
 pub(super) use limits::Limits;
 pub(super) use surroundings::Surroundings;
 use target::Target;
-use units::{duration, memory, mode};
+use units::{duration, max_bandwidth, max_qps, memory, mode};
 
 /// A mount as it is meant.
 #[derive(Debug, Clone)]
@@ -39,6 +39,9 @@ pub(super) struct Config {
     pub(super) credentials: credentials::Config,
     pub(super) memory_bytes: u64,
     pub(super) disk: Option<Disk>,
+    /// Of all requests together; `None` is no limit.
+    pub(super) requests_per_second: Option<u64>,
+    pub(super) bytes_per_second: Option<u64>,
     pub(super) attr_ttl: Duration,
     pub(super) negative_ttl: Duration,
     pub(super) prefetch_list: Option<PathBuf>,
@@ -89,6 +92,12 @@ impl Config {
             },
             memory_bytes: memory(args.memory.as_deref(), around.memory_limit)?,
             disk: Disk::new(args.cache_dir.map(absolute), args.cache_size.as_deref())?,
+            requests_per_second: args.max_qps.as_deref().map(max_qps).transpose()?,
+            bytes_per_second: args
+                .max_bandwidth
+                .as_deref()
+                .map(max_bandwidth)
+                .transpose()?,
             attr_ttl,
             negative_ttl: attr_ttl.min(NEGATIVE_TTL_MAX),
             prefetch_list: args.prefetch_list.map(absolute),

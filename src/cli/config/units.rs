@@ -54,6 +54,31 @@ pub(super) fn memory(flag: Option<&str>, limit: u64) -> Result<u64> {
     Ok(bytes)
 }
 
+/// `--max-qps`: requests per second, at least one.
+pub(super) fn max_qps(text: &str) -> Result<u64> {
+    text.parse()
+        .ok()
+        .filter(|&requests| requests > 0)
+        .with_context(|| format!("--max-qps {text}: not a number of requests from 1 on"))
+}
+
+/// The least `--max-bandwidth`: below, a block of 1 MiB takes longer than a caller waits.
+const BANDWIDTH_MIN: u64 = 64 << 10;
+
+/// `--max-bandwidth`: bytes per second.
+pub(super) fn max_bandwidth(text: &str) -> Result<u64> {
+    let bytes = text.strip_suffix("/s").unwrap_or(text).parse::<ByteSize>();
+    let bytes = bytes.map_err(|_| {
+        anyhow::anyhow!("--max-bandwidth {text}: not a size; write for instance 500MiB")
+    })?;
+    ensure!(
+        bytes.as_u64() >= BANDWIDTH_MIN,
+        "--max-bandwidth {text}: at least {}",
+        ByteSize::b(BANDWIDTH_MIN).display().iec()
+    );
+    Ok(bytes.as_u64())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,6 +110,20 @@ mod tests {
         assert!(memory(Some(&below), 0).is_err());
         assert!(memory(Some(&MEMORY_BYTES_MIN.to_string()), 0).is_ok());
         assert!(memory(Some("much"), 0).is_err());
+    }
+
+    #[test]
+    fn limits_are_whole_and_not_nothing() {
+        assert_eq!(max_qps("250").ok(), Some(250));
+        assert_eq!(max_bandwidth("500MiB").ok(), Some(500 << 20));
+        assert_eq!(max_bandwidth("1GB/s").ok(), Some(1_000_000_000));
+        assert_eq!(max_bandwidth("64KiB").ok(), Some(BANDWIDTH_MIN));
+        for bad in ["", "0", "-1", "1.5", "many"] {
+            assert!(max_qps(bad).is_err(), "{bad}");
+        }
+        for bad in ["", "0", "65535", "fast"] {
+            assert!(max_bandwidth(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]
