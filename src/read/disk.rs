@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 use super::checks::Shared;
 use super::fetch::Segment;
 use super::{BLOCK, Error, File, Reader, blocks_of};
-use crate::buffer::Block;
+use crate::buffer::{Block, BlockWriter};
 use crate::disk::{DiskCache, Object};
 use crate::object::Version;
 
@@ -92,6 +92,32 @@ impl OnDisk {
         });
         // A thread that panicked has dropped its writers, and so failed its blocks.
         filling.await.unwrap_or_default()
+    }
+
+    /// Fills the one block of a small version if it is there; says whether it was. `None` if the thread has panicked.
+    pub(super) async fn read_whole(
+        &self,
+        runtime: &Handle,
+        mut writer: BlockWriter,
+    ) -> Option<(BlockWriter, bool)> {
+        self.look(runtime).await;
+        if !self.object.has(0) {
+            return Some((writer, false));
+        }
+        let permit = Arc::clone(&self.reads).acquire_owned().await.ok();
+        let object = Arc::clone(&self.object);
+        let reading = runtime.spawn_blocking(move || {
+            let _permit = permit;
+            let crc = object.read(0, &mut writer);
+            let is_right = |crc| object.expected().is_none_or(|expected| expected == crc);
+            let is_read = crc.is_some_and(is_right);
+            if crc.is_some() && !is_read {
+                writer.rewind();
+                object.discard();
+            }
+            (writer, is_read)
+        });
+        reading.await.ok()
     }
 
     /// Has a block that came from OSS written behind.

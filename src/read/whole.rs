@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use super::crowd::Member;
+use super::disk::OnDisk;
 use super::policy::{Ahead, Order};
 use super::{BLOCK, Error, File, Reader};
 use crate::buffer::{Block, BlockWriter, Class, Failure, Publish, capacity_for};
@@ -17,6 +18,7 @@ use crate::object::{ObjectMeta, Source, Version};
 use crate::op::Op;
 use crate::oss;
 use crc_fast::{CrcAlgorithm::Crc64Xz, Digest};
+use tokio::runtime::Handle;
 
 /// How often an object is fetched when its checksum does not match.
 const ATTEMPTS_MAX: u32 = 3;
@@ -35,6 +37,8 @@ pub enum Unclaimed {
 pub struct Whole {
     version: Arc<Version>,
     writer: BlockWriter,
+    on_disk: Option<OnDisk>,
+    runtime: Handle,
     bucket: Arc<oss::Bucket>,
     cache: Arc<BlockCache>,
     metrics: Arc<Metrics>,
@@ -113,6 +117,8 @@ impl Reader {
         Whole {
             version: Arc::clone(version),
             writer,
+            on_disk: self.disk.get().and_then(|disk| disk.open(version)),
+            runtime: self.runtime.clone(),
             bucket: Arc::clone(&self.bucket),
             cache: Arc::clone(&self.cache),
             metrics: Arc::clone(&self.metrics),
@@ -122,7 +128,8 @@ impl Reader {
 }
 
 impl Whole {
-    /// Fetches it. `at_head` hears what the answer says of the object as soon as its head is there, before its bytes are.
+    /// Fetches it. `at_head` hears what the answer says of the object as soon as its head is there, before its bytes are; of
+    /// one that is on disk nobody is asked, and nothing is heard.
     ///
     /// # Errors
     /// What OSS says, [`oss::Kind::Changed`] and [`oss::Kind::NotFound`] if the version is not there any more;
@@ -131,20 +138,39 @@ impl Whole {
         let Self {
             version,
             mut writer,
+            on_disk,
+            runtime,
             bucket,
             cache,
             metrics,
             _member,
         } = self;
+        if let Some(on_disk) = &on_disk {
+            // `None`: the thread has panicked, and the block has failed.
+            let read = on_disk.read_whole(&runtime, writer).await;
+            let (back, is_read) = read.ok_or(Error::Abandoned)?;
+            if is_read {
+                back.finish();
+                return Ok(());
+            }
+            writer = back;
+        }
         match fill(&bucket, op, &version, &mut writer, at_head).await {
-            Ok(()) => {
+            Ok((crc, expected)) => {
+                let block = Arc::clone(writer.block());
                 writer.finish();
+                if let Some(on_disk) = &on_disk {
+                    on_disk.keep(0, block, crc, expected);
+                }
                 Ok(())
             }
             Err(error) => {
                 if let Error::Corrupt { version, .. } = &error {
                     metrics.read.checksum_failures.inc();
                     cache.purge(version);
+                    if let Some(on_disk) = &on_disk {
+                        on_disk.object().discard();
+                    }
                     tracing::error!("{error}; its cached bytes are dropped");
                 }
                 writer.fail(Failure::new(error.clone()));
@@ -154,14 +180,14 @@ impl Whole {
     }
 }
 
-/// Puts all bytes into the block, and begins again if their checksum is wrong.
+/// Puts all bytes into the block, and begins again if their checksum is wrong. Returns it, and what OSS announced.
 async fn fill(
     bucket: &oss::Bucket,
     op: &Op,
     version: &Arc<Version>,
     writer: &mut BlockWriter,
     at_head: impl FnOnce(&ObjectMeta),
-) -> Result<(), Error> {
+) -> Result<(u64, Option<u64>), Error> {
     let source = Source::whole(Arc::clone(version));
     let mut at_head = Some(at_head);
     let mut attempt = 1;
@@ -182,7 +208,7 @@ async fn fill(
         let actual = digest.finalize();
         let expected = match expected {
             Some(expected) if expected != actual => expected,
-            Some(_) | None => return Ok(()),
+            Some(_) | None => return Ok((actual, expected)),
         };
         let version = Arc::clone(version);
         let error = Error::Corrupt {
