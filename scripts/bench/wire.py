@@ -47,7 +47,9 @@ class Raw:
         command = ["raw", "sequential", "--size", task.size(bench.scale)]
         for key in task.keys:
             command += ["--url", bench.url(key)]
-        samples = [bench.measure([*command, "--connections", number]) for number in bench.link.in_flight]
+        samples = [
+            bench.measure([*command, "--connections", number]) | {"in_flight": number} for number in bench.link.in_flight
+        ]
         return max(samples, key=lambda sample: sample["bytes"] / sample["seconds"])
 
     def _random(self, bench, key, block, count, in_flight, size):
