@@ -22,6 +22,8 @@ ADMIN_ID = "LTAIadmin"
 ADMIN_SECRET = "admin-secret-of-the-development-server"
 REGION = "cn-hangzhou"
 BUCKET = "workspace-default"
+# What the server is called by a client that cannot use an address.
+SERVER_NAME = "oss-dev.test"
 
 
 class Failure(Exception):
@@ -72,6 +74,27 @@ def dev_config(job="", roles="", buckets=(BUCKET,), admin=True):
     if job:
         parts.append(f"[job]\n{job}")
     return "\n".join(parts)
+
+
+def certificate(directory):
+    """A self-signed certificate of 127.0.0.1: its path and its key's.
+
+    It is no CA: then it can be the server's and the trusted one at once.
+    """
+    files = directory / "tls.pem", directory / "tls.key"
+    if not files[0].exists():
+        command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+        command += ["-subj", "/CN=rolefs-dev", "-days", "30", "-out", files[0], "-keyout", files[1]]
+        command += ["-addext", f"subjectAltName=IP:127.0.0.1,DNS:{SERVER_NAME},DNS:*.{SERVER_NAME}", "-addext", "basicConstraints=critical,CA:FALSE"]
+        done = subprocess.run(command, capture_output=True, check=False, text=True)
+        if done.returncode != 0:
+            raise Failure(f"openssl made no certificate: {done.stderr}")
+    return files
+
+
+def trust(certificate):
+    """The environment in which clients trust it: rustls' platform verifier and OpenSSL; requests; curl."""
+    return dict.fromkeys(["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"], str(certificate))
 
 
 class DevServer:

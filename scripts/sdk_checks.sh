@@ -8,6 +8,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 cd "$repository"
 
 need_rust
+need_package openssl openssl version
 need_venv "$repository/tests/sdk/requirements.txt"
 if [[ -z "${ROLEFS_DEV_BIN:-}" || -z "${ROLEFS_BIN:-}" ]]; then
   cargo build --quiet --bin rolefs --bin rolefs-dev

@@ -81,7 +81,8 @@ class Null:
 
     def run(self, bench, task):
         path = bench.directory / "null"
-        size = task.size(bench.scale) if isinstance(task, Mapped) else bench.scale.big
+        stands_in = getattr(task, "keys", ()) == Mapped.keys
+        size = bench.scale.model if stands_in else bench.scale.big
         command = [bench.yardstick, "null", "--size", size, "--shards", 4, "--shard-size", bench.scale.shard]
         if isinstance(task, Listing):
             command += ["--files", bench.scale.many, "--file-size", 6]
@@ -95,8 +96,8 @@ class Null:
                 return listing(bench, bench.measure_program([*program[:-1], path], mount.pid))
             arguments = [str(argument) for argument in task.reader(bench, mount.path)]
             arguments = [argument.replace("/hot.bin", "/big.bin") for argument in arguments]
+            arguments = [argument.replace("/model.safetensors", "/big.bin") for argument in arguments]
             if isinstance(task, Mapped):
-                arguments = [argument.replace("/model.safetensors", "/big.bin") for argument in arguments]
                 arguments += ["--header", bench.directory / "model.header"]
             if self.again:
                 bench.measure(arguments, mount.pid)

@@ -1,12 +1,8 @@
 """The links between client and server."""
 
 import dataclasses
-import subprocess
 
 import rig
-
-# What the server is called by a client that cannot use an address.
-SERVER_NAME = "oss-dev.test"
 
 @dataclasses.dataclass(frozen=True)
 class Link:
@@ -27,31 +23,14 @@ LINKS = {
 }
 
 
-def certificate(directory):
-    """A self-signed certificate of 127.0.0.1: its path and its key's.
-
-    It is no CA: then it can be the server's and the trusted one at once.
-    """
-    files = directory / "tls.pem", directory / "tls.key"
-    if not files[0].exists():
-        command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-        command += ["-subj", "/CN=rolefs-dev", "-days", "30", "-out", files[0], "-keyout", files[1]]
-        command += ["-addext", f"subjectAltName=IP:127.0.0.1,DNS:{SERVER_NAME},DNS:*.{SERVER_NAME}", "-addext", "basicConstraints=critical,CA:FALSE"]
-        done = subprocess.run(command, capture_output=True, check=False, text=True)
-        if done.returncode != 0:
-            raise rig.Failure(f"openssl made no certificate: {done.stderr}")
-    return files
-
-
 def server(link, binary, directory, fill=0):
     """The server of a link, and the environment in which clients trust it. With `fill` it has so many tiny objects
     below `many/`, in memory, and nothing else."""
     options, environment = list(link.options), {}
     if link.tls:
-        cert, key = certificate(directory)
-        options += ["--tls-cert", cert, "--tls-key", key]
-        # rustls' platform verifier and OpenSSL; requests; curl.
-        environment = dict.fromkeys(["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"], str(cert))
+        certificate, key = rig.certificate(directory)
+        options += ["--tls-cert", certificate, "--tls-key", key]
+        environment = rig.trust(certificate)
     if fill:
         options += ["--fill", f"{rig.BUCKET}/many/={fill}"]
     data = None if fill else directory / "objects"

@@ -78,15 +78,27 @@ def busy_seconds():
     return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
 
 
+def memory_bytes(line="MemTotal"):
+    """A line of proc(5), /proc/meminfo."""
+    for entry in pathlib.Path("/proc/meminfo").read_text().splitlines():
+        if entry.startswith(f"{line}:"):
+            return int(entry.split()[1]) << 10
+    raise rig.Failure(f"/proc/meminfo has no {line}")
+
+
 def touch_memory(size):
     """Writes to so much memory and gives it back.
 
     A virtual machine gets its memory from the host when it first writes to it, and that costs 2 s/GiB, once. Who
     happens to be the first to fill the page cache must not pay that.
     """
-    for line in pathlib.Path("/proc/meminfo").read_text().splitlines():
-        if line.startswith("MemAvailable:"):
-            size = min(size, int(line.split()[1]) * 1024 // 2)
+    size = min(size, memory_bytes("MemAvailable") // 2)
     # In a process of its own, which gives it back for certain.
-    script = "import mmap,sys; m = mmap.mmap(-1, int(sys.argv[1])); b = b'1' * (1 << 20)\nwhile m.tell() < len(m): m.write(b)"
+    script = """
+import mmap, sys
+memory, block = mmap.mmap(-1, int(sys.argv[1])), b"1" * (1 << 20)
+memory.madvise(mmap.MADV_HUGEPAGE)
+while memory.tell() < len(memory):
+    memory.write(block)
+"""
     subprocess.run(["python3", "-c", script, str(size >> 20 << 20)], check=True)

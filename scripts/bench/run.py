@@ -135,6 +135,19 @@ class Run:
         return rows
 
 
+def memory_budget(mount_options):
+    """Bytes of the mount's budget: what --memory says, else its default, as README tells it."""
+    units = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": GIB}
+    for option in mount_options:
+        name, _, size = option.partition("=")
+        if name == "--memory":
+            return int(float(size[:-3]) * units[size[-3:]])
+    limits = [meter.memory_bytes()]
+    with contextlib.suppress(OSError, ValueError):
+        limits.append(int(pathlib.Path("/sys/fs/cgroup/memory.max").read_text()))
+    return min(4 * GIB, min(limits) // 8)
+
+
 def say(text):
     print(f"== {text}", flush=True)
 
@@ -151,7 +164,7 @@ def main():
         run.make_data()
         run.measure()
     rows = run.rows()
-    judged = table.judge(rows, run.workloads)
+    judged = [*table.judge(rows, run.workloads), table.judge_memory(rows, memory_budget(options.mount_option))]
     print("\n" + table.text(rows, judged, run.workloads, run.skipped))
     written = write(options, run, rows, judged, started)
     if options.chart:

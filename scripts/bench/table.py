@@ -22,8 +22,10 @@ def row(workload, subject, samples, scale):
         values = [value for value in map(figure, samples) if value is not None]
         return statistics.median(values) if values else None
 
-    def per_gib(name):
-        return median(lambda sample: sample[name] * GIB / sample["bytes"] if sample["bytes"] else None)
+    def relative(name):
+        if unit == "GB/s":
+            return median(lambda sample: sample[name] * GIB / sample["bytes"])
+        return median(lambda sample: sample[name] * 1e6 / max(1, sample["operations"]))
 
     made = {
         "workload": workload.id,
@@ -44,9 +46,9 @@ def row(workload, subject, samples, scale):
     }
     for who, prefix in zip(PARTS, ("", "daemon_", "server_")):
         for part in ("user", "system"):
-            made[f"{who}_{part}_per_gib"] = per_gib(f"{prefix}{part}_seconds")
-    spent = [made[f"{who}_{part}_per_gib"] for who in ("reader", "daemon") for part in ("user", "system")]
-    made["client_cpu_per_gib"] = None if None in spent else sum(spent)
+            made[f"{who}_{part}_cpu"] = relative(f"{prefix}{part}_seconds")
+    made["cpu_unit"] = "s/GiB" if unit == "GB/s" else "µs each"
+    made["client_cpu"] = sum(made[f"{who}_{part}_cpu"] for who in ("reader", "daemon") for part in ("user", "system"))
     return made | requests(workload, samples, median, scale) | {"samples": samples}
 
 
@@ -65,18 +67,20 @@ def requests(workload, samples, median, scale):
     if cost is None:
         made["cost_cny"] = made["cost_text"] = None
     elif workload.task.unit == "GB/s":
-        made["cost_cny"], made["cost_text"] = cost, f"{cost * TIB / asked:.2f}/TiB"
+        made["cost_cny"], made["cost_text"] = cost, f"{cost * TIB / asked:.2g}/TiB"
     else:
-        made["cost_cny"], made["cost_text"] = cost, f"{cost * 1e6 / operations:.2f}/million"
+        made["cost_cny"], made["cost_text"] = cost, f"{cost * 1e6 / operations:.2g}/million"
     return made
 
 
 def relate(rows):
-    """Adds to every row its rate relative to raw on the same link and task."""
+    """Adds to every row its rate relative to raw on the same link and task, if need be raw with one GET at a time."""
+
     def key(row):
         return row["workload"], row["link"], row["task"]
 
-    raw = {key(row): row["rate"] for row in rows if row["subject"] == "raw"}
+    raw = {key(row): row["rate"] for row in rows if row["subject"] == "raw, one GET"}
+    raw |= {key(row): row["rate"] for row in rows if row["subject"] == "raw"}
     for row in rows:
         base = raw.get(key(row))
         row["to_raw"] = row["rate"] / base if base else None
@@ -107,14 +111,24 @@ def judge(rows, workloads):
     return judged
 
 
-HEAD = ["subject", "rate", "", "min - max", "to raw", "latency", "reader u + k", "daemon u + k", "server u + k"]
+def judge_memory(rows, budget):
+    """The goal of all workloads together: the mount stays within its budget and 96 MiB."""
+    most = max((row["daemon_rss_bytes"] for row in rows if row["subject"].startswith("mount")), default=None)
+    allowed = budget + (96 << 20)
+    where = {"workload": "all", "link": "-", "task": "-", "subject": "mount"}
+    text = f"peak RSS ≤ {allowed >> 20} MiB (budget + 96)"
+    result = most and most / (1 << 20)
+    return where | {"goal": text, "result": result, "met": None if most is None else most <= allowed}
+
+
+HEAD = ["subject", "rate", "", "min - max", "to raw", "latency", "CPU reader u + k", "daemon u + k", "server u + k"]
 HEAD += ["RSS MiB", "GETs", "HEADs", "LISTs", "fetched", "CNY", "others"]
 
 
 def text(rows, judged, workloads, skipped):
     """The tables for the terminal.
 
-    CPU in seconds per GiB, in the program and in the kernel; RSS of the daemon, or of the reader where there is none;
+    CPU in seconds per GiB, or in µs per file, read or name, in the program ("u") and in the kernel ("k"); RSS of the daemon, or of the reader where there is none;
     "fetched" per byte asked; CNY for the requests per TiB or per million files, reads or names; "others" is how many
     processors other programs kept busy.
     """
@@ -126,10 +140,9 @@ def text(rows, judged, workloads, skipped):
             continue
         lines = [HEAD, *[_cells(row) for row in mine]]
         block = [f"{workload.id}  {workload.title}, {workload.task.name}, {workload.link}", *_aligned(lines)]
-        results = [goal for goal in judged if _is_of(goal, workload)]
-        cells = [[goal["subject"], goal["goal"], number(goal["result"]), _verdict(goal["met"])] for goal in results]
-        block += _aligned(cells, left=2)
+        block += _verdicts(goal for goal in judged if _is_of(goal, workload))
         blocks.append("\n".join(block + said))
+    blocks.append("\n".join(["all workloads", *_verdicts(goal for goal in judged if goal["workload"] == "all")]))
     counts = {verdict: sum(_verdict(goal["met"]) == verdict for goal in judged) for verdict in ("met", "MISSED", "not measured")}
     blocks.append("goals: " + ", ".join(f"{count} {verdict}" for verdict, count in counts.items()))
     return "\n\n".join(blocks)
@@ -137,6 +150,11 @@ def text(rows, judged, workloads, skipped):
 
 def _is_of(entry, workload):
     return (entry["workload"], entry["link"], entry["task"]) == (workload.id, workload.link, workload.task.name)
+
+
+def _verdicts(results):
+    cells = [[goal["subject"], goal["goal"], number(goal["result"]), _verdict(goal["met"])] for goal in results]
+    return _aligned([["  goal of", "", "result", ""], *cells], left=2) if cells else []
 
 
 def _verdict(met):
@@ -147,7 +165,7 @@ def _cells(row):
     digits = 2 if row["unit"] == "GB/s" else 0
     rss = row["daemon_rss_bytes"] or row["reader_rss_bytes"]
     counts = [number(row[name], 0) for name in ("gets", "heads", "lists")]
-    cpu = [_pair(row[f"{who}_user_per_gib"], row[f"{who}_system_per_gib"]) for who in PARTS]
+    cpu = [_pair(row[f"{who}_user_cpu"], row[f"{who}_system_cpu"], 2 if row["cpu_unit"] == "s/GiB" else 1) for who in PARTS]
     spread = "-" if row["rate_min"] == row["rate_max"] else f"{row['rate_min']:.{digits}f} - {row['rate_max']:.{digits}f}"
     latency = "-" if row["latency_median"] is None else f"{row['latency_median'] * 1e3:.2f} ms"
     return [
@@ -157,8 +175,8 @@ def _cells(row):
     ]
 
 
-def _pair(user, system):
-    return "-" if user is None else f"{user:.2f} + {system:.2f}"
+def _pair(user, system, digits):
+    return "-" if user is None else f"{user:.{digits}f} + {system:.{digits}f}"
 
 
 def _aligned(lines, left=1):

@@ -7,7 +7,6 @@ import sys
 
 import rig
 from bench import Skip
-from links import SERVER_NAME
 from tasks import MIB, Files, Listing, Mapped, Random, Sequential, Shared
 
 # One GET at a time over the slow link: 20 ms, and 1 ms for 100 KiB.
@@ -48,7 +47,9 @@ class Raw:
         command = ["raw", "sequential", "--size", task.size(bench.scale)]
         for key in task.keys:
             command += ["--url", bench.url(key)]
-        samples = [bench.measure([*command, "--connections", number]) for number in bench.link.in_flight]
+        samples = [
+            bench.measure([*command, "--connections", number]) | {"in_flight": number} for number in bench.link.in_flight
+        ]
         return max(samples, key=lambda sample: sample["bytes"] / sample["seconds"])
 
     def _random(self, bench, key, block, count, in_flight, size):
@@ -124,8 +125,8 @@ class Sdk:
         """The connector takes the bucket's name in the host's only, so it gets names for the server: in a namespace of
         its own, so that nobody else's names change."""
         hosts = bench.directory / "hosts"
-        hosts.write_text(f"127.0.0.1 localhost {SERVER_NAME} {rig.BUCKET}.{SERVER_NAME}\n")
-        work["endpoint"] = work["endpoint"].replace("127.0.0.1", SERVER_NAME)
+        hosts.write_text(f"127.0.0.1 localhost {rig.SERVER_NAME} {rig.BUCKET}.{rig.SERVER_NAME}\n")
+        work["endpoint"] = work["endpoint"].replace("127.0.0.1", rig.SERVER_NAME)
         script = 'mount --bind "$1" /etc/hosts && shift && exec "$@"'
         return ["unshare", "--mount", "sh", "-c", script, "sh", hosts]
 

@@ -70,7 +70,7 @@ def _workloads():
 
     shared = Shared("8 processes", 8)
     for link in ("loopback", "cloud"):
-        yield Workload("R4", "one object, 8 processes at once", link, shared, ("mount", "null"), (fetched("mount", 1.02),))
+        yield Workload("R4", "one object at once", link, shared, ("mount", "null"), (fetched("mount", 1.02),))
 
     for size, block in (("4 KiB", 4 * KIB), ("128 KiB", 128 * KIB)):
         single = Random(f"{size} × 1", block, 1)
@@ -114,7 +114,7 @@ def _workloads():
         listing = (time_within("mount", "raw", 0.5, "null"), only_lists("mount"))
         yield Workload("R8", "names of 100,000 objects", "cloud", task, ("mount", "raw", "null", *SDKS), listing)
 
-    second = Sequential("second epoch", ("shard-0.bin",))
+    second = Sequential("second epoch", ("model.safetensors",))
     yield Workload(
         "R9",
         "what was read before",
@@ -127,13 +127,16 @@ def _workloads():
     hits = times("mount, again", "null, direct", 0.8)
     yield Workload("R9", "what was read before", "loopback", hot, ("mount, again", "null, direct"), (hits,))
 
-    for link in ("loopback", "cloud"):
-        inside = times("mount", "null", 0.8) if link == "loopback" else times("mount", "raw", 0.9)
-        tensors = ("null", "mount", "raw", "local")
-        yield Workload("R10", "mmap of safetensors", link, Mapped("tensors in order", "file"), tensors, (inside,))
-        faults = ("null", "mount", "raw, one GET", "local")
-        goal = (times("mount", "raw, one GET", 3),)
-        yield Workload("R10", "mmap of safetensors", link, Mapped("tensors shuffled", "random"), faults, goal)
+    ordered, shuffled = Mapped("tensors in order", "file"), Mapped("tensors shuffled", "random")
+    ceiling = (times("mount", "null", 0.8),)
+    # On loopback three times one GET at a time is more than any mapping reaches, so the ceiling is the goal there too.
+    for link, goals, shuffled_goals in (
+        ("loopback", ceiling, ceiling),
+        ("cloud", (times("mount", "raw", 0.9),), (times("mount", "raw, one GET", 3),)),
+    ):
+        tensors = "mmap of safetensors"
+        yield Workload("R10", tensors, link, ordered, ("null", "mount", "raw", "local"), goals)
+        yield Workload("R10", tensors, link, shuffled, ("null", "mount", "raw, one GET", "local"), shuffled_goals)
 
 
 WORKLOADS = tuple(_workloads())
