@@ -37,7 +37,9 @@ pub(super) fn open(config: &Config, metrics: &Arc<Metrics>) -> Result<Option<Arc
 /// Waits a while for what is not written yet.
 pub(super) fn finish(cache: &DiskCache, metrics: &Metrics) {
     if !cache.finish(GOODBYE_MAX) {
-        tracing::info!("the disk cache was not done within {GOODBYE_MAX:?}; what is missing is read again next time");
+        tracing::info!(
+            "the disk cache was not done within {GOODBYE_MAX:?}; what is missing is read again next time"
+        );
     }
     let disk = &metrics.disk;
     tracing::info!(

@@ -134,11 +134,8 @@ impl Directory {
     /// Makes a file that is not there.
     pub(super) fn create(&self, id: Id, part: Part) -> io::Result<File> {
         let name = name(id, part);
-        let flags = OFlag::O_RDWR
-            | OFlag::O_CREAT
-            | OFlag::O_EXCL
-            | OFlag::O_NOFOLLOW
-            | OFlag::O_CLOEXEC;
+        let flags =
+            OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let mode = Mode::S_IRUSR | Mode::S_IWUSR;
         let made = match openat(&self.fd, name.as_str(), flags, mode) {
             Err(Errno::ENOENT) => {
@@ -156,7 +153,11 @@ impl Directory {
     /// Removes both files, the map first: data without a map is nothing.
     pub(super) fn remove(&self, id: Id) -> io::Result<()> {
         for part in [Part::Map, Part::Data] {
-            match unlinkat(&self.fd, name(id, part).as_str(), UnlinkatFlags::NoRemoveDir) {
+            match unlinkat(
+                &self.fd,
+                name(id, part).as_str(),
+                UnlinkatFlags::NoRemoveDir,
+            ) {
                 Ok(()) | Err(Errno::ENOENT) => {}
                 Err(errno) => return Err(errno.into()),
             }
@@ -179,19 +180,25 @@ impl Directory {
         let mut found = std::collections::HashMap::new();
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         for byte in 0..=u8::MAX {
-            let below = match Dir::openat(&self.fd, hex::encode([byte]).as_str(), flags, Mode::empty()) {
-                Ok(below) => below,
-                Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => continue,
-                Err(errno) => return Err(errno.into()),
-            };
+            let below =
+                match Dir::openat(&self.fd, hex::encode([byte]).as_str(), flags, Mode::empty()) {
+                    Ok(below) => below,
+                    Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => continue,
+                    Err(errno) => return Err(errno.into()),
+                };
             let below_fd = below.as_fd().try_clone_to_owned()?;
             for entry in below {
                 let entry = entry?;
-                let Some((id, part)) = entry.file_name().to_str().ok().and_then(|name| parse(byte, name))
+                let Some((id, part)) = entry
+                    .file_name()
+                    .to_str()
+                    .ok()
+                    .and_then(|name| parse(byte, name))
                 else {
                     continue;
                 };
-                let stat = match fstatat(&below_fd, entry.file_name(), AtFlags::AT_SYMLINK_NOFOLLOW) {
+                let stat = match fstatat(&below_fd, entry.file_name(), AtFlags::AT_SYMLINK_NOFOLLOW)
+                {
                     Ok(stat) => stat,
                     // Removed by another process since.
                     Err(_) => continue,

@@ -93,7 +93,9 @@ pub enum Error {
         error: io::Error,
     },
     /// Somebody else owns the cache, or can write to it: what is in it cannot be believed.
-    #[error("{path} must belong to the user that mounts, with mode 0700; it belongs to {uid}, mode {mode:04o}")]
+    #[error(
+        "{path} must belong to the user that mounts, with mode 0700; it belongs to {uid}, mode {mode:04o}"
+    )]
     NotOurs {
         /// The cache.
         path: String,
@@ -229,7 +231,10 @@ impl DiskCache {
         let begin = std::time::Instant::now();
         // Writing fills the second line.
         self.inner.writes.wait_idle(limit)
-            && self.inner.whole.wait_idle(limit.saturating_sub(begin.elapsed()))
+            && self
+                .inner
+                .whole
+                .wait_idle(limit.saturating_sub(begin.elapsed()))
     }
 }
 

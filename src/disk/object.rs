@@ -116,7 +116,13 @@ impl Object {
     }
 
     /// Has a whole block written when the disk comes to it, or drops it. `expected` is the CRC of the whole content.
-    pub fn write_later(self: &Arc<Self>, index: u64, block: Arc<Block>, crc: u64, expected: Option<u64>) {
+    pub fn write_later(
+        self: &Arc<Self>,
+        index: u64,
+        block: Arc<Block>,
+        crc: u64,
+        expected: Option<u64>,
+    ) {
         if self.has(index) || self.is_discarded() {
             return;
         }
@@ -196,7 +202,9 @@ impl Object {
                 self.inner.metrics.disk.verified.inc();
             }
             Some(Verdict::Wrong) => {
-                tracing::warn!("an object in the disk cache does not have the checksum that OSS announced; it is dropped");
+                tracing::warn!(
+                    "an object in the disk cache does not have the checksum that OSS announced; it is dropped"
+                );
                 self.discard();
             }
             Some(Verdict::Incomplete { bad }) => self.found_bad(bad),
@@ -207,7 +215,10 @@ impl Object {
     fn found_bad(&self, blocks: u64) {
         if blocks > 0 {
             self.inner.metrics.disk.bad_blocks.inc_by(blocks);
-            tracing::warn!(blocks, "bytes in the disk cache are not those that were written there; they are fetched again");
+            tracing::warn!(
+                blocks,
+                "bytes in the disk cache are not those that were written there; they are fetched again"
+            );
         }
     }
 

@@ -65,7 +65,9 @@ impl<T> Queue<T> {
         let state = self.lock();
         let (mut state, _) = self
             .changed
-            .wait_timeout_while(state, limit, |state| state.jobs.is_empty() && !state.is_closed)
+            .wait_timeout_while(state, limit, |state| {
+                state.jobs.is_empty() && !state.is_closed
+            })
             .unwrap_or_else(PoisonError::into_inner);
         if state.is_closed {
             return Next::End;

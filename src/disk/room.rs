@@ -47,7 +47,8 @@ impl Space {
     }
 
     pub(super) fn set_limit(&self, limit: u64) {
-        self.limit.store(limit.max(CACHE_BYTES_MIN), Ordering::Relaxed);
+        self.limit
+            .store(limit.max(CACHE_BYTES_MIN), Ordering::Relaxed);
     }
 
     /// The size from which room is made: a sixteenth below the limit, for what others write meanwhile.
@@ -62,7 +63,8 @@ impl Space {
 
     /// True if so many more bytes may be written.
     pub(super) fn admits(&self, bytes: u64, room: Room) -> bool {
-        self.used.load(Ordering::Relaxed) + bytes <= self.limit() && room.free >= floor(room) + bytes
+        self.used.load(Ordering::Relaxed) + bytes <= self.limit()
+            && room.free >= floor(room) + bytes
     }
 
     pub(super) fn wrote(&self, bytes: u64) {
@@ -70,10 +72,15 @@ impl Space {
         self.written.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// What a look through the directory has found.
-    pub(super) fn looked(&self, used: u64) {
+    /// A look through the directory begins.
+    pub(super) fn looks(&self) {
         self.written.store(0, Ordering::Relaxed);
-        self.used.store(used, Ordering::Relaxed);
+    }
+
+    /// What it has left. What was written since it began may be in that or not, and is counted once more.
+    pub(super) fn looked(&self, used: u64) {
+        let since = self.written.load(Ordering::Relaxed);
+        self.used.store(used + since, Ordering::Relaxed);
     }
 
     pub(super) fn need(&self, room: Room) -> Need {
@@ -91,7 +98,11 @@ impl Space {
 
     /// Bytes to free, if the cache takes `used`.
     pub(super) fn excess(&self, used: u64, room: Room) -> u64 {
-        let beyond = if used > self.high() { used - self.low() } else { 0 };
+        let beyond = if used > self.high() {
+            used - self.low()
+        } else {
+            0
+        };
         let missing = if room.free < tight(room) {
             2 * tight(room) - floor(room) - room.free
         } else {
@@ -115,7 +126,11 @@ fn tight(room: Room) -> u64 {
 /// what is in use: it takes its room, but removing it would free nothing.
 ///
 /// Data without a map is the rest of something that was interrupted, and goes first.
-pub(super) fn evict(mut found: Vec<Found>, excess: u64, mut remove: impl FnMut(&Found) -> bool) -> u64 {
+pub(super) fn evict(
+    mut found: Vec<Found>,
+    excess: u64,
+    mut remove: impl FnMut(&Found) -> bool,
+) -> u64 {
     found.sort_by_key(|item| (item.used, item.id));
     let mut freed = 0;
     for item in found {

@@ -72,7 +72,11 @@ pub(super) struct Stored {
 
 impl Stored {
     /// The files of a version, if they are there and are its own.
-    pub(super) fn open(directory: &Directory, identity: &Identity, size: u64) -> io::Result<Option<Self>> {
+    pub(super) fn open(
+        directory: &Directory,
+        identity: &Identity,
+        size: u64,
+    ) -> io::Result<Option<Self>> {
         let there = |opened: io::Result<File>| match opened {
             Ok(file) => Ok(Some(file)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -106,7 +110,7 @@ impl Stored {
             }
             Some(Arc::new(data))
         };
-        // The last use, by which files are evicted.
+        // In use. Also a process that ends without closing anything leaves the time.
         map.set_times(FileTimes::new().set_modified(SystemTime::now()))?;
         let stored = Self::new(identity.id, size, map, data);
         let records = bytes[len - records_len(blocks)..].chunks_exact(ENTRY_BYTES);
@@ -121,7 +125,11 @@ impl Stored {
     }
 
     /// Makes the files anew. To be called under the directory's lock.
-    pub(super) fn create(directory: &Directory, identity: &Identity, size: u64) -> io::Result<Self> {
+    pub(super) fn create(
+        directory: &Directory,
+        identity: &Identity,
+        size: u64,
+    ) -> io::Result<Self> {
         directory.remove(identity.id)?;
         let data = if is_inline(size) {
             None
@@ -171,13 +179,19 @@ impl Stored {
     }
 
     fn set_present(&self, index: u64) {
-        if let Some(word) = usize::try_from(index / 64).ok().and_then(|at| self.present.get(at)) {
+        if let Some(word) = usize::try_from(index / 64)
+            .ok()
+            .and_then(|at| self.present.get(at))
+        {
             word.fetch_or(1 << (index % 64), Ordering::AcqRel);
         }
     }
 
     fn set_absent(&self, index: u64) {
-        if let Some(word) = usize::try_from(index / 64).ok().and_then(|at| self.present.get(at)) {
+        if let Some(word) = usize::try_from(index / 64)
+            .ok()
+            .and_then(|at| self.present.get(at))
+        {
             word.fetch_and(!(1 << (index % 64)), Ordering::AcqRel);
         }
     }
@@ -205,7 +219,9 @@ impl Stored {
     /// The data file, if it is sealed.
     pub(super) fn sealed(&self) -> Option<Arc<File>> {
         let data = self.data.as_ref()?;
-        self.sealed.load(Ordering::Acquire).then(|| Arc::clone(data))
+        self.sealed
+            .load(Ordering::Acquire)
+            .then(|| Arc::clone(data))
     }
 
     /// Reads a block into a writer that has room for it, out of everybody's sight. Only a whole one leaves bytes in it.
@@ -246,7 +262,13 @@ impl Stored {
     }
 
     /// Writes a block that is not there yet; false if it was. `expected` is the CRC of the whole content, if it is known.
-    pub(super) fn write(&self, index: u64, bytes: &[u8], crc: u64, expected: Option<u64>) -> io::Result<bool> {
+    pub(super) fn write(
+        &self,
+        index: u64,
+        bytes: &[u8],
+        crc: u64,
+        expected: Option<u64>,
+    ) -> io::Result<bool> {
         self.exclusively(|| {
             if self.record(index)?.is_some() {
                 self.set_present(index);
@@ -314,7 +336,8 @@ impl Stored {
         self.sealed.store(false, Ordering::Release);
         self.exclusively(|| {
             self.map.write_all_at(&[0; SEAL_BYTES], SEAL_AT)?;
-            self.map.write_all_at(&[0; ENTRY_BYTES], format::entry_at(index))
+            self.map
+                .write_all_at(&[0; ENTRY_BYTES], format::entry_at(index))
         })
     }
 
@@ -326,13 +349,17 @@ impl Stored {
         let mut found = [0; SEAL_BYTES];
         self.map.read_exact_at(&mut found, SEAL_AT)?;
         let stands = found == format::seal(self.id, &data.metadata()?);
-        self.sealed.store(stands && self.is_complete(), Ordering::Release);
+        self.sealed
+            .store(stands && self.is_complete(), Ordering::Release);
         Ok(())
     }
 
     fn load_expected(&self, map: &[u8]) {
         let at = usize::try_from(EXPECTED_AT).unwrap_or(usize::MAX);
-        if let Some(crc) = map.get(at..).and_then(|record| format::parse_expected(self.id, record)) {
+        if let Some(crc) = map
+            .get(at..)
+            .and_then(|record| format::parse_expected(self.id, record))
+        {
             self.expected.store(crc, Ordering::Release);
         }
     }
@@ -361,6 +388,15 @@ impl Stored {
         let changed = change();
         self.map.unlock()?;
         changed
+    }
+}
+
+impl Drop for Stored {
+    fn drop(&mut self) {
+        // The last use, by which files are evicted: a file may be open for days. That it fails makes it older than it is.
+        let _ = self
+            .map
+            .set_times(FileTimes::new().set_modified(SystemTime::now()));
     }
 }
 

@@ -88,7 +88,11 @@ fn keep(inner: &Inner) {
                 }
             }
             Next::Nothing => {
-                if inner.directory.room().is_ok_and(|room| inner.space.need(room) != Need::Nothing) {
+                if inner
+                    .directory
+                    .room()
+                    .is_ok_and(|room| inner.space.need(room) != Need::Nothing)
+                {
                     inner.look();
                 }
             }
@@ -102,7 +106,9 @@ impl Inner {
     fn write(&self, write: Write) {
         let len = write.block.len() as u64;
         let room = self.directory.room();
-        let admitted = room.as_ref().is_ok_and(|&room| self.space.admits(len, room));
+        let admitted = room
+            .as_ref()
+            .is_ok_and(|&room| self.space.admits(len, room));
         let written = if admitted {
             write.object.write(&write)
         } else {
@@ -129,7 +135,11 @@ impl Inner {
 
     /// Looks through the directory, and removes what is too much.
     fn look(&self) -> Looked {
-        let looked = self.directory.scan().and_then(|found| Ok((found, self.directory.room()?)));
+        self.space.looks();
+        let looked = self
+            .directory
+            .scan()
+            .and_then(|found| Ok((found, self.directory.room()?)));
         let (found, room) = match looked {
             Ok(looked) => looked,
             Err(error) => {
@@ -143,7 +153,11 @@ impl Inner {
         }
         let (rest, found): (Vec<Found>, Vec<Found>) =
             found.into_iter().partition(|item| item.used.is_none());
-        let mut freed: u64 = rest.iter().filter(|item| self.remove(item)).map(|item| item.bytes).sum();
+        let mut freed: u64 = rest
+            .iter()
+            .filter(|item| self.remove(item))
+            .map(|item| item.bytes)
+            .sum();
         let excess = self.space.excess(used - freed, room);
         let evictions = &self.metrics.disk.evictions;
         freed += evict(found, excess, |item| {
@@ -152,9 +166,18 @@ impl Inner {
             is_removed
         });
         self.space.looked(used - freed);
-        self.metrics.disk.bytes.set(i64::try_from(used - freed).unwrap_or(i64::MAX));
+        self.metrics
+            .disk
+            .bytes
+            .set(i64::try_from(used - freed).unwrap_or(i64::MAX));
         if freed > 0 {
-            tracing::debug!(used, freed, limit = self.space.limit(), free = room.free, "the disk cache has made room");
+            tracing::debug!(
+                used,
+                freed,
+                limit = self.space.limit(),
+                free = room.free,
+                "the disk cache has made room"
+            );
         }
         if excess > 0 && freed == 0 {
             Looked::InVain

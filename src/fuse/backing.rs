@@ -121,7 +121,9 @@ impl Backings {
             }
             Err(error) => {
                 self.set(false);
-                tracing::warn!("the kernel does not read the disk cache by itself ({error}); its files are read through rolefs");
+                tracing::warn!(
+                    "the kernel does not read the disk cache by itself ({error}); its files are read through rolefs"
+                );
                 None
             }
         }

@@ -33,7 +33,10 @@ pub(super) enum Wish {
     /// is right.
     ByUs,
     /// Past the page cache, whatever the caller says.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for rules that name files to be read so"))]
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "for rules that name files to be read so")
+    )]
     Direct,
 }
 
@@ -158,7 +161,10 @@ mod tests {
 
     #[derive(Debug, Clone, Copy)]
     enum Step {
-        Open { wish: Wish, backing: bool },
+        Open {
+            wish: Wish,
+            backing: bool,
+        },
         /// The kernel lets go; we hear of it later.
         Release(usize),
         /// We hear of the release that is the longest ago.

@@ -22,11 +22,7 @@ pub struct File {
 }
 
 impl File {
-    pub(super) fn new(
-        shared: Arc<Shared>,
-        window_bytes_max: u64,
-        on_disk: Option<OnDisk>,
-    ) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, window_bytes_max: u64, on_disk: Option<OnDisk>) -> Self {
         let pattern = Mutex::new(Pattern::new(shared.version.size(), window_bytes_max));
         Self {
             shared,
@@ -86,11 +82,7 @@ impl File {
     }
 
     /// Gives a GET to this file, and forgets those that are done.
-    pub(super) fn spawn(
-        &self,
-        runtime: &Handle,
-        fetch: impl Future<Output = ()> + Send + 'static,
-    ) {
+    pub(super) fn spawn(&self, runtime: &Handle, fetch: impl Future<Output = ()> + Send + 'static) {
         let mut fetches = self.fetches.lock().unwrap_or_else(PoisonError::into_inner);
         while fetches.try_join_next().is_some() {}
         fetches.spawn_on(fetch, runtime);

@@ -8,7 +8,7 @@
 //! - [`freshness`]: how soon others' changes are seen, and that an open file is one version.
 //! - [`replaced`]: no reader ever sees bytes of two versions.
 //! - [`faults`]: what goes wrong on the way to OSS costs time, never bytes.
-//! - [`disk_cache`]: objects on a local disk, and the kernel reading them by itself.
+//! - [`disk_cache`]: objects on a local disk, and the kernel reading them by itself. [`disk_full`]: without room for them.
 //! - [`memory`]: the process stays within its budget.
 //! - [`read`]: reading against a development server, without a kernel.
 //! - [`file_system`]: names, directories and files against one, without a kernel.
@@ -28,6 +28,7 @@ mod bytes;
 mod credentials;
 mod directories;
 mod disk_cache;
+mod disk_full;
 mod faults;
 mod file_system;
 mod freshness;

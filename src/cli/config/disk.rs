@@ -52,7 +52,12 @@ mod tests {
     #[test]
     fn a_size_has_a_minimum_and_needs_a_directory() {
         let new = |size| Disk::new(Some(PathBuf::from("/d")), size);
-        let size = |text| new(Some(text)).ok().flatten().and_then(|disk| disk.size_max);
+        let size = |text| {
+            new(Some(text))
+                .ok()
+                .flatten()
+                .and_then(|disk| disk.size_max)
+        };
         assert_eq!(size("64MiB"), Some(64 << 20));
         assert_eq!(size("1TiB"), Some(1 << 40));
         assert!(new(Some("67108863")).is_err());

@@ -44,7 +44,9 @@ fn inflict(path: &Path, harm: &Harm) {
         }
         Harm::Flip { .. } => {}
         Harm::Zero { at, len } => file.write_all_at(&vec![0; len], place(at)).unwrap(),
-        Harm::Garbage { at, seed, len } => file.write_all_at(&content(seed, len), place(at)).unwrap(),
+        Harm::Garbage { at, seed, len } => {
+            file.write_all_at(&content(seed, len), place(at)).unwrap()
+        }
         Harm::Cut { len } => file.set_len(place(len)).unwrap(),
         Harm::Grow { len } => file.set_len(size + len).unwrap(),
         Harm::Remove => fs::remove_file(path).unwrap(),
@@ -121,8 +123,11 @@ fn the_rest_of_an_interrupted_run_is_read_back() {
     // All blocks are there, but the seal was not written any more.
     let [map] = files(directory.path(), ".map").try_into().unwrap();
     let map = File::options().write(true).open(map).unwrap();
-    map.write_all_at(&[0; super::super::format::SEAL_BYTES], super::super::format::SEAL_AT)
-        .unwrap();
+    map.write_all_at(
+        &[0; super::super::format::SEAL_BYTES],
+        super::super::format::SEAL_AT,
+    )
+    .unwrap();
     let host = Host::new(directory.path());
     let object = host.object(&version);
     object.look();
@@ -146,7 +151,10 @@ fn content_that_is_not_the_object_is_dropped() {
         object.write_later(index as u64, host.block(bytes), crc, Some(12_345));
     }
     assert!(host.cache.finish(SOON));
-    assert!(host.cache.finish(SOON), "the removal stands in line after the reading back");
+    assert!(
+        host.cache.finish(SOON),
+        "the removal stands in line after the reading back"
+    );
     assert!(object.sealed().is_none());
     assert_eq!(files(directory.path(), ""), Vec::<PathBuf>::new());
 }

@@ -49,16 +49,22 @@ impl Host {
 
     /// A block of memory with these bytes.
     fn block(&self, bytes: &[u8]) -> Arc<Block> {
-        let lease = self.budget.try_lease(Class::Demand, capacity_for(bytes.len()));
-        let (block, mut writer) =
-            Block::writer(lease.unwrap(), bytes.len(), Publish::AsItArrives);
+        let lease = self
+            .budget
+            .try_lease(Class::Demand, capacity_for(bytes.len()));
+        let (block, mut writer) = Block::writer(lease.unwrap(), bytes.len(), Publish::AsItArrives);
         writer.put(bytes);
         writer.finish();
         block
     }
 
     /// Writes the blocks of some content, and waits until they are on disk and read back.
-    fn write(&self, object: &Arc<Object>, content: &[u8], indices: impl IntoIterator<Item = usize>) {
+    fn write(
+        &self,
+        object: &Arc<Object>,
+        content: &[u8],
+        indices: impl IntoIterator<Item = usize>,
+    ) {
         object.look();
         let whole = crc_fast::checksum(Crc64Xz, content);
         for index in indices {
@@ -88,7 +94,10 @@ impl Host {
         let mut there = 0;
         for index in 0..content.len().div_ceil(BLOCK_BYTES) {
             if let Some(bytes) = self.read(object, content, index) {
-                assert!(bytes == block_of(content, index), "block {index} has other bytes");
+                assert!(
+                    bytes == block_of(content, index),
+                    "block {index} has other bytes"
+                );
                 there += 1;
             }
         }
@@ -123,7 +132,11 @@ fn files(directory: &Path, suffix: &str) -> Vec<PathBuf> {
     for below in fs::read_dir(directory.join(super::NAME)).unwrap() {
         let below = below.unwrap().path();
         if below.is_dir() {
-            found.extend(fs::read_dir(below).unwrap().map(|entry| entry.unwrap().path()));
+            found.extend(
+                fs::read_dir(below)
+                    .unwrap()
+                    .map(|entry| entry.unwrap().path()),
+            );
         }
     }
     found.retain(|path| path.to_str().unwrap().ends_with(suffix));
@@ -133,9 +146,16 @@ fn files(directory: &Path, suffix: &str) -> Vec<PathBuf> {
 #[test]
 fn what_was_written_is_there_after_a_restart() {
     let directory = TempDir::new().unwrap();
-    for (at, len) in [1, 4096, BLOCK_BYTES, BLOCK_BYTES + 1, 3 * BLOCK_BYTES, 70 * BLOCK_BYTES - 5]
-        .into_iter()
-        .enumerate()
+    for (at, len) in [
+        1,
+        4096,
+        BLOCK_BYTES,
+        BLOCK_BYTES + 1,
+        3 * BLOCK_BYTES,
+        70 * BLOCK_BYTES - 5,
+    ]
+    .into_iter()
+    .enumerate()
     {
         let content = content(at as u64, len);
         let version = version(&at.to_string(), &content);
@@ -150,7 +170,10 @@ fn what_was_written_is_there_after_a_restart() {
         let second = Host::new(directory.path());
         let object = second.object(&version);
         assert_eq!(second.check(&object, &content), blocks);
-        assert_eq!(object.expected(), Some(crc_fast::checksum(Crc64Xz, &content)));
+        assert_eq!(
+            object.expected(),
+            Some(crc_fast::checksum(Crc64Xz, &content))
+        );
         if let Some(file) = object.sealed() {
             let mut bytes = vec![0; len];
             std::os::unix::fs::FileExt::read_exact_at(&*file, &mut bytes, 0).unwrap();
@@ -212,7 +235,9 @@ fn holes_are_filled_by_whoever_has_the_bytes() {
 #[test]
 fn two_processes_write_the_same_at_the_same_time() {
     let directory = TempDir::new().unwrap();
-    let contents: Vec<Vec<u8>> = (0..4).map(|seed| content(seed, 12 * BLOCK_BYTES + 77)).collect();
+    let contents: Vec<Vec<u8>> = (0..4)
+        .map(|seed| content(seed, 12 * BLOCK_BYTES + 77))
+        .collect();
     let hosts: Vec<Host> = (0..3).map(|_| Host::new(directory.path())).collect();
     std::thread::scope(|scope| {
         for host in &hosts {
@@ -230,11 +255,27 @@ fn two_processes_write_the_same_at_the_same_time() {
         let last = Host::new(directory.path());
         let object = last.object(&version(&at.to_string(), content));
         assert_eq!(last.check(&object, content), 13);
-        assert!(object.sealed().is_some(), "nobody has written to it after its seal");
+        assert!(
+            object.sealed().is_some(),
+            "nobody has written to it after its seal"
+        );
     }
-    let written: u64 = hosts.iter().map(|host| host.metrics.disk.written_bytes.get()).sum();
-    assert_eq!(written, contents.iter().map(|content| content.len() as u64).sum::<u64>());
-    assert!(hosts.iter().all(|host| host.metrics.disk.bad_blocks.get() == 0));
+    let written: u64 = hosts
+        .iter()
+        .map(|host| host.metrics.disk.written_bytes.get())
+        .sum();
+    assert_eq!(
+        written,
+        contents
+            .iter()
+            .map(|content| content.len() as u64)
+            .sum::<u64>()
+    );
+    assert!(
+        hosts
+            .iter()
+            .all(|host| host.metrics.disk.bad_blocks.get() == 0)
+    );
 }
 
 #[test]
@@ -248,7 +289,10 @@ fn what_is_discarded_is_gone_for_all_that_come_after() {
     object.discard();
     assert!(object.sealed().is_none() && !object.has(0));
     object.write_later(0, host.block(block_of(&content, 0)), 0, None);
-    assert!(host.cache.object(&version).is_none(), "as long as somebody holds it");
+    assert!(
+        host.cache.object(&version).is_none(),
+        "as long as somebody holds it"
+    );
     assert!(host.cache.finish(SOON));
     drop(object);
     assert_eq!(files(directory.path(), ""), Vec::<PathBuf>::new());

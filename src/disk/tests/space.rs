@@ -103,7 +103,10 @@ fn a_write_is_admitted_up_to_the_limit_and_down_to_the_floor() {
         free: (1 << 30) + MIB,
         total: 1 << 50,
     };
-    assert!(space.admits(MIB, large), "of a large disk not more than 1 GiB is left");
+    assert!(
+        space.admits(MIB, large),
+        "of a large disk not more than 1 GiB is left"
+    );
 }
 
 #[test]
@@ -114,6 +117,7 @@ fn the_keeper_looks_when_there_is_a_reason() {
     assert_eq!(space.need(PLENTY), Need::Nothing);
     space.wrote(1);
     assert_eq!(space.need(PLENTY), Need::Look, "a 32nd was written");
+    space.looks();
     space.looked(10 * MIB);
     assert_eq!(space.need(PLENTY), Need::Nothing);
     let tight = Room {
@@ -129,7 +133,10 @@ fn the_keeper_looks_when_there_is_a_reason() {
 fn what_is_open_is_not_evicted() {
     let directory = TempDir::new().unwrap();
     let contents: Vec<Vec<u8>> = (0..3).map(|seed| content(seed, 20 * BLOCK_BYTES)).collect();
-    let versions: Vec<_> = contents.iter().map(|content| version("a", content)).collect();
+    let versions: Vec<_> = contents
+        .iter()
+        .map(|content| version("a", content))
+        .collect();
     let host = Host::with_size(directory.path(), Some(CACHE_BYTES_MIN));
     let held = host.object(&versions[0]);
     host.write(&held, &contents[0], 0..20);
