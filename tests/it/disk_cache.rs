@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 
 use bytes::Bytes;
+use rolefs::dev_server::{FaultKind, RandomFaults};
 
 use crate::harness::{Metrics, Mount, SOON, World, content, wait_for};
 use crate::kernel;
@@ -357,5 +358,80 @@ fn two_mounts_share_a_cache() {
         assert_eq!(metrics.value("rolefs_disk_bad_blocks_total"), 0);
         assert_eq!(metrics.value("rolefs_disk_errors_total"), 0);
         assert!(passthrough_opens(&metrics) > 0);
+    }
+}
+
+/// Two mounts, one cache with too little room, a server that fails: every byte is compared, however it is read.
+#[test]
+fn every_byte_is_right_whatever_happens_at_the_same_time() {
+    let world = World::open();
+    let mut random = fastrand::Rng::with_seed(99);
+    let objects: Vec<Bytes> = (0..20)
+        .map(|at| Bytes::from(content(at, random.usize(1..8 * MIB))))
+        .collect();
+    for (at, bytes) in objects.iter().enumerate() {
+        world.put(&at.to_string(), bytes.clone());
+    }
+    let cache = format!("--cache-dir={}", world.path("cache").display());
+    let arguments = ["--memory=32MiB", &cache, "--cache-size=64MiB"];
+    let mounts = [
+        world.mount_at("one", &arguments),
+        world.mount_at("two", &arguments),
+    ];
+    let faults = RandomFaults::default()
+        .with_seed(99)
+        .with(FaultKind::ServerError, 0.03)
+        .with(FaultKind::Reset, 0.03)
+        .with(FaultKind::Cut, 0.05);
+    world.server.faults().set_random(faults);
+    thread::scope(|scope| {
+        for reader in 0..8_u64 {
+            let (mounts, objects) = (&mounts, &objects);
+            scope.spawn(move || {
+                let mut random = fastrand::Rng::with_seed(reader);
+                let mut kept: Vec<File> = Vec::new();
+                for _ in 0..120 {
+                    let at = random.usize(..objects.len());
+                    let path = mounts[random.usize(..2)].at(&at.to_string());
+                    let file = if random.u8(0..4) == 0 {
+                        kernel::open_direct(&path)
+                    } else {
+                        File::open(&path)
+                    };
+                    let (file, expected) = (file.unwrap(), &objects[at]);
+                    match random.u8(0..4) {
+                        0 => {
+                            let map = kernel::map(&file);
+                            let start = random.usize(..expected.len());
+                            assert!(map[start..] == expected[start..]);
+                        }
+                        1 => {
+                            let mut piece = vec![0; 50_000];
+                            for _ in 0..10 {
+                                let offset = random.usize(..expected.len());
+                                let len = file.read_at(&mut piece, offset as u64).unwrap();
+                                assert!(piece[..len] == expected[offset..][..len]);
+                                assert_eq!(len, piece.len().min(expected.len() - offset));
+                            }
+                        }
+                        _ => {
+                            let piece = random.usize(100_000..3 * MIB);
+                            assert!(kernel::read_by(&file, piece).unwrap() == *expected);
+                        }
+                    }
+                    if random.bool() {
+                        kernel::forget_pages(&file);
+                    }
+                    kept.push(file);
+                    kept.truncate(random.usize(..4));
+                }
+            });
+        }
+    });
+    for mount in mounts {
+        let metrics = mount.unmount();
+        assert_eq!(metrics.value("rolefs_fuse_errors_total"), 0);
+        assert_eq!(metrics.value("rolefs_disk_bad_blocks_total"), 0);
+        assert!(hits(&metrics) > 0 && passthrough_opens(&metrics) > 0);
     }
 }
