@@ -14,7 +14,7 @@
 //! **Locks.** One lock, held for some hash look-ups; blocks are dropped after it, for a drop unmaps memory and serves
 //! those that wait for a lease. The budget's lock and this one are never held together.
 //!
-//! A cache on disk belongs below this one: a miss here asks it before the wire, and what is evicted whole has been
+//! The cache on disk lies below this one: a miss here asks it before the wire, and what is evicted whole has been
 //! written to it when it was fetched. Neither changes what this page says.
 
 mod order;

@@ -72,10 +72,15 @@ impl Space {
         self.written.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// What a look through the directory has found.
-    pub(super) fn looked(&self, used: u64) {
+    /// A look through the directory begins.
+    pub(super) fn looks(&self) {
         self.written.store(0, Ordering::Relaxed);
-        self.used.store(used, Ordering::Relaxed);
+    }
+
+    /// What it has left. What was written since it began may be in that or not, and is counted once more.
+    pub(super) fn looked(&self, used: u64) {
+        let since = self.written.load(Ordering::Relaxed);
+        self.used.store(used + since, Ordering::Relaxed);
     }
 
     pub(super) fn need(&self, room: Room) -> Need {

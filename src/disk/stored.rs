@@ -110,7 +110,7 @@ impl Stored {
             }
             Some(Arc::new(data))
         };
-        // The last use, by which files are evicted.
+        // In use. Also a process that ends without closing anything leaves the time.
         map.set_times(FileTimes::new().set_modified(SystemTime::now()))?;
         let stored = Self::new(identity.id, size, map, data);
         let records = bytes[len - records_len(blocks)..].chunks_exact(ENTRY_BYTES);
@@ -388,6 +388,15 @@ impl Stored {
         let changed = change();
         self.map.unlock()?;
         changed
+    }
+}
+
+impl Drop for Stored {
+    fn drop(&mut self) {
+        // The last use, by which files are evicted: a file may be open for days. That it fails makes it older than it is.
+        let _ = self
+            .map
+            .set_times(FileTimes::new().set_modified(SystemTime::now()));
     }
 }
 

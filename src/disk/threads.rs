@@ -135,6 +135,7 @@ impl Inner {
 
     /// Looks through the directory, and removes what is too much.
     fn look(&self) -> Looked {
+        self.space.looks();
         let looked = self
             .directory
             .scan()

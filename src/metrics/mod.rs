@@ -133,7 +133,7 @@ group! {
         inline_hits: Counter,
         /// READ answers that had to be copied together from more than one block.
         straddled: Counter,
-        /// Bytes asked from OSS ahead of a reader.
+        /// Bytes asked from OSS, or read from disk, ahead of a reader.
         ahead_bytes: Counter,
         /// Versions purged because their checksum did not match.
         checksum_failures: Counter,

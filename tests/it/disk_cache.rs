@@ -1,15 +1,14 @@
 //! The cache on disk, by real mounts: what it saves, what it survives, and that no reader ever notices it.
 
 use std::fs::{self, File};
-use std::io::Write;
-use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::thread;
 
 use bytes::Bytes;
+use rolefs::dev_server::{FaultKind, RandomFaults};
 
-use crate::harness::{Metrics, Mount, SOON, World, content, run, wait_for};
+use crate::harness::{Metrics, Mount, SOON, World, content, wait_for};
 use crate::kernel;
 
 const MIB: usize = 1 << 20;
@@ -21,11 +20,11 @@ fn hits(metrics: &Metrics) -> u64 {
     metrics.value("rolefs_disk_hits_total")
 }
 
-fn passthrough_opens(metrics: &Metrics) -> u64 {
+pub(crate) fn passthrough_opens(metrics: &Metrics) -> u64 {
     metrics.value("rolefs_disk_passthrough_opens_total")
 }
 
-fn gets(metrics: &Metrics) -> u64 {
+pub(crate) fn gets(metrics: &Metrics) -> u64 {
     metrics.value("rolefs_oss_get_requests_total")
 }
 
@@ -40,7 +39,7 @@ fn mount(world: &World, name: &str) -> Mount {
 }
 
 /// The cache's files that end so.
-fn files(world: &World, suffix: &str) -> Vec<PathBuf> {
+pub(crate) fn files(world: &World, suffix: &str) -> Vec<PathBuf> {
     let below = |path: &Path| -> Vec<PathBuf> {
         let entries = fs::read_dir(path).into_iter().flatten();
         entries.map(|entry| entry.unwrap().path()).collect()
@@ -362,140 +361,77 @@ fn two_mounts_share_a_cache() {
     }
 }
 
-/// A small file system in memory, gone at the end.
-struct Tmpfs(PathBuf);
-
-impl Tmpfs {
-    fn new(path: PathBuf, size: &str) -> Self {
-        fs::create_dir_all(&path).unwrap();
-        let options = format!("size={size}");
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &options, "tmpfs"])
-            .arg(&path)
-            .status();
-        assert!(mounted.unwrap().success());
-        Self(path)
-    }
-}
-
-impl Drop for Tmpfs {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
-    }
-}
-
+/// Two mounts, one cache with too little room, a server that fails: every byte is compared, however it is read.
 #[test]
-fn a_full_disk_is_no_readers_error() {
+fn every_byte_is_right_whatever_happens_at_the_same_time() {
     let world = World::open();
-    let disk = Tmpfs::new(world.path("cache"), "40M");
-    let objects: Vec<Bytes> = (0..6)
-        .map(|at| Bytes::from(content(at, 11 * MIB + 5)))
-        .collect();
-    for (at, bytes) in objects.iter().enumerate() {
-        world.put(&at.to_string(), bytes.clone());
-    }
-    // The cache may take more than the disk has.
-    let mount = mount(&world, "mnt");
-    let read_all = |mount: &Mount| {
-        for (at, bytes) in objects.iter().enumerate() {
-            assert!(mount.read(&at.to_string()) == *bytes, "{at}");
-        }
-    };
-    let mut seen: Vec<PathBuf> = Vec::new();
-    wait_for(SOON, "room is made", || {
-        read_all(&mount);
-        let there = files(&world, ".data");
-        let is_one_gone = seen.iter().any(|path| !there.contains(path));
-        seen.extend(there);
-        is_one_gone
-    });
-    // Somebody else fills the rest to the last byte.
-    let mut filler = File::create(disk.0.join("filler")).unwrap();
-    while filler.write_all(&[1; 4096]).is_ok() {}
-    read_all(&mount);
-    read_all(&mount);
-    let metrics = mount.unmount();
-    assert_eq!(metrics.value("rolefs_fuse_errors_total"), 0);
-    assert!(metrics.value("rolefs_disk_evictions_total") > 0);
-}
-
-#[test]
-fn the_cache_stays_below_its_size_and_keeps_what_was_used_last() {
-    let world = World::open();
-    let objects: Vec<Bytes> = (0..14)
-        .map(|at| Bytes::from(content(at, 7 * MIB)))
+    let mut random = fastrand::Rng::with_seed(99);
+    let objects: Vec<Bytes> = (0..20)
+        .map(|at| Bytes::from(content(at, random.usize(1..8 * MIB))))
         .collect();
     for (at, bytes) in objects.iter().enumerate() {
         world.put(&at.to_string(), bytes.clone());
     }
     let cache = format!("--cache-dir={}", world.path("cache").display());
-    let mount = world.mount(&["--memory=256MiB", &cache, "--cache-size=64MiB"]);
-    for (at, bytes) in objects.iter().enumerate() {
-        assert!(mount.read(&at.to_string()) == *bytes);
-        let used: u64 = files(&world, "")
-            .iter()
-            .filter_map(|path| fs::metadata(path).ok())
-            .map(|found| std::os::unix::fs::MetadataExt::blocks(&found) * 512)
-            .sum();
-        assert!(used <= 66 * MIB as u64, "{} MiB", used / MIB as u64);
-        // The keeper comes to it.
-        wait_for(SOON, "there is room", || {
-            let data = files(&world, ".data");
-            data.len() <= 8
-        });
+    let arguments = ["--memory=32MiB", &cache, "--cache-size=64MiB"];
+    let mounts = [
+        world.mount_at("one", &arguments),
+        world.mount_at("two", &arguments),
+    ];
+    let faults = RandomFaults::default()
+        .with_seed(99)
+        .with(FaultKind::ServerError, 0.03)
+        .with(FaultKind::Reset, 0.03)
+        .with(FaultKind::Cut, 0.05);
+    world.server.faults().set_random(faults);
+    thread::scope(|scope| {
+        for reader in 0..8_u64 {
+            let (mounts, objects) = (&mounts, &objects);
+            scope.spawn(move || {
+                let mut random = fastrand::Rng::with_seed(reader);
+                let mut kept: Vec<File> = Vec::new();
+                for _ in 0..120 {
+                    let at = random.usize(..objects.len());
+                    let path = mounts[random.usize(..2)].at(&at.to_string());
+                    let file = if random.u8(0..4) == 0 {
+                        kernel::open_direct(&path)
+                    } else {
+                        File::open(&path)
+                    };
+                    let (file, expected) = (file.unwrap(), &objects[at]);
+                    match random.u8(0..4) {
+                        0 => {
+                            let map = kernel::map(&file);
+                            let start = random.usize(..expected.len());
+                            assert!(map[start..] == expected[start..]);
+                        }
+                        1 => {
+                            let mut piece = vec![0; 50_000];
+                            for _ in 0..10 {
+                                let offset = random.usize(..expected.len());
+                                let len = file.read_at(&mut piece, offset as u64).unwrap();
+                                assert!(piece[..len] == expected[offset..][..len]);
+                                assert_eq!(len, piece.len().min(expected.len() - offset));
+                            }
+                        }
+                        _ => {
+                            let piece = random.usize(100_000..3 * MIB);
+                            assert!(kernel::read_by(&file, piece).unwrap() == *expected);
+                        }
+                    }
+                    if random.bool() {
+                        kernel::forget_pages(&file);
+                    }
+                    kept.push(file);
+                    kept.truncate(random.usize(..4));
+                }
+            });
+        }
+    });
+    for mount in mounts {
+        let metrics = mount.unmount();
+        assert_eq!(metrics.value("rolefs_fuse_errors_total"), 0);
+        assert_eq!(metrics.value("rolefs_disk_bad_blocks_total"), 0);
+        assert!(hits(&metrics) > 0 && passthrough_opens(&metrics) > 0);
     }
-    let metrics = mount.unmount();
-    assert!(metrics.value("rolefs_disk_evictions_total") >= 6);
-    let second = world.mount_at("second", &["--memory=256MiB", &cache, "--cache-size=64MiB"]);
-    assert!(second.read("13") == objects[13]);
-    let metrics = second.unmount();
-    assert_eq!(gets(&metrics), 0, "the last one is still there");
-}
-
-#[test]
-fn a_cache_of_somebody_else_is_refused() {
-    let world = World::open();
-    let cache = world.path("cache/rolefs-cache-v1");
-    fs::create_dir_all(&cache).unwrap();
-    fs::create_dir_all(world.path("mnt")).unwrap();
-    let said = |directory: &Path| {
-        let mut command = world.rolefs();
-        command
-            .args(["mount", "--foreground"])
-            .arg(world.path("mnt"));
-        command
-            .arg("oss://workspace-default")
-            .arg("--cache-dir")
-            .arg(directory);
-        let output = command.output().unwrap();
-        assert!(!output.status.success());
-        String::from_utf8(output.stderr).unwrap()
-    };
-    fs::set_permissions(&cache, fs::Permissions::from_mode(0o755)).unwrap();
-    let open = said(&world.path("cache"));
-    assert!(
-        open.contains("must belong to the user that mounts, with mode 0700"),
-        "{open}"
-    );
-    let line = open.lines().find(|line| line.starts_with("rolefs: "));
-    assert!(
-        line.is_some_and(|line| line.contains("--cache-dir: ")),
-        "{open}"
-    );
-    fs::set_permissions(&cache, fs::Permissions::from_mode(0o700)).unwrap();
-    std::os::unix::fs::chown(&cache, Some(12_345), None).unwrap();
-    let foreign = said(&world.path("cache"));
-    assert!(foreign.contains("it belongs to 12345"), "{foreign}");
-    let hidden = said(&world.path("mnt/cache"));
-    assert!(hidden.contains("lies under the mountpoint"), "{hidden}");
-    let no_directory = said(Path::new("/dev/null/x"));
-    assert!(
-        no_directory.contains("cannot make the directory"),
-        "{no_directory}"
-    );
-    assert!(
-        run(world.directory.path(), "test -z \"$(ls mnt)\"")
-            .status
-            .success()
-    );
 }

@@ -9,7 +9,7 @@
 //! - [`replaced`]: no reader ever sees bytes of two versions.
 //! - [`faults`]: what goes wrong on the way to OSS costs time, never bytes.
 //! - [`mixed`]: every way of reading at once, at random, with faults.
-//! - [`disk_cache`]: objects on a local disk, and the kernel reading them by itself.
+//! - [`disk_cache`]: objects on a local disk, and the kernel reading them by itself. [`disk_full`]: without room for them.
 //! - [`memory`]: the process stays within its budget.
 //! - [`read`]: reading against a development server, without a kernel.
 //! - [`streams`]: the same under speed: many readers, any pattern, little memory, a link that breaks and stalls.
@@ -30,6 +30,7 @@ mod bytes;
 mod credentials;
 mod directories;
 mod disk_cache;
+mod disk_full;
 mod faults;
 mod file_system;
 mod freshness;

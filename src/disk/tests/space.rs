@@ -117,6 +117,7 @@ fn the_keeper_looks_when_there_is_a_reason() {
     assert_eq!(space.need(PLENTY), Need::Nothing);
     space.wrote(1);
     assert_eq!(space.need(PLENTY), Need::Look, "a 32nd was written");
+    space.looks();
     space.looked(10 * MIB);
     assert_eq!(space.need(PLENTY), Need::Nothing);
     let tight = Room {
