@@ -8,6 +8,7 @@ use http::header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, IF_MATCH, RANGE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use super::bucket::{Bucket, Request, check_key};
+use super::haste::BODY_MIN;
 use super::operations::meta;
 use super::send::{Attempt, Exchange};
 use super::verdict::{Failure, Operation};
@@ -149,11 +150,16 @@ impl Stream {
 
     /// Tells what this body has taught; true if the `left` bytes come sooner by a new request.
     fn is_better_asked_anew(&self, exchange: &mut Exchange<'_>, left: u64) -> bool {
-        let mut haste = exchange.bucket().haste();
         if left == 0 {
+            let mut haste = exchange.bucket.haste();
             haste.body(self.received, self.awaited);
             return false;
         }
+        // Nearly always the end of it: this is asked for every piece.
+        if self.awaited < BODY_MIN {
+            return false;
+        }
+        let haste = exchange.bucket.haste();
         let is_slow = haste.is_slow(self.received, left, self.awaited);
         drop(haste);
         is_slow && exchange.may_hurry()

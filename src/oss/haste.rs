@@ -23,7 +23,7 @@ const LATE: u32 = 2;
 const HEAD_MIN: Duration = Duration::from_millis(250);
 
 /// No body stands still, and none is slow, before.
-const BODY_MIN: Duration = Duration::from_secs(1);
+pub(super) const BODY_MIN: Duration = Duration::from_secs(1);
 
 /// A body is slow at this share of the usual rate.
 const SLOW: f64 = 0.125;

@@ -25,6 +25,7 @@ mod endpoint;
 mod error;
 mod get;
 mod haste;
+mod hedge;
 mod limits;
 mod list;
 mod operations;

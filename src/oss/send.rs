@@ -19,7 +19,7 @@ use super::{Error, refusal};
 use crate::credentials::Credentials;
 use crate::object::ObjectKey;
 use crate::op::{Caller, Op};
-use crate::transport::{self, Response};
+use crate::transport::Response;
 
 /// Something that is tried until it succeeds.
 pub(super) trait Attempt {
@@ -35,16 +35,16 @@ pub(super) trait Attempt {
 /// One request with all its attempts.
 #[derive(Debug)]
 pub(super) struct Exchange<'a> {
-    bucket: &'a Bucket,
+    pub(super) bucket: &'a Bucket,
     op: &'a Op,
-    operation: Operation,
-    key: Option<ObjectKey>,
+    pub(super) operation: Operation,
+    pub(super) key: Option<ObjectKey>,
     attempts: u32,
     /// The credentials of the last attempt.
     used: Option<Arc<Credentials>>,
     patience: Patience,
     /// A body was given up early, and nothing has come since.
-    hurried: bool,
+    pub(super) hurried: bool,
 }
 
 /// What happened since anything moved.
@@ -94,10 +94,6 @@ impl<'a> Exchange<'a> {
             patience: Patience::new(),
             hurried: false,
         }
-    }
-
-    pub(super) fn bucket(&self) -> &'a Bucket {
-        self.bucket
     }
 
     /// Tries until it succeeds, is cancelled, or is final. Success is progress: the next call starts patient.
@@ -174,67 +170,6 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// Sends a request; a GET whose head is late a second time, and the first of the two to be answered is taken.
-    ///
-    /// This is one attempt, sent twice: what it ends with is judged once, by the loop above. See [`super::haste`].
-    async fn send_hedged(
-        &mut self,
-        request: &Request,
-        credentials: &Arc<Credentials>,
-        signed: transport::Request,
-    ) -> Result<Response, transport::Error> {
-        let bucket = self.bucket;
-        let first = bucket.transport.send(signed);
-        if self.operation != Operation::Get {
-            return first.await;
-        }
-        let started = Instant::now();
-        let late = {
-            let mut haste = bucket.haste();
-            haste.sent();
-            haste.late_head()
-        };
-        let mut first = std::pin::pin!(first);
-        let answer = match late {
-            Some(late) => timeout(late, &mut first).await.ok(),
-            None => Some(first.as_mut().await),
-        };
-        if let Some(answer) = answer {
-            if answer.is_ok() {
-                bucket.haste().head(started.elapsed());
-            }
-            return answer;
-        }
-        let leave = bucket.limits.try_request() && bucket.haste().may_hedge(Instant::now());
-        let again = leave.then(|| bucket.sign(request, self.key.as_ref(), credentials));
-        let Some(Ok(again)) = again else {
-            let answer = first.await;
-            bucket.haste().head(started.elapsed());
-            return answer;
-        };
-        self.count_attempt();
-        bucket.metrics.oss.hedged.inc();
-        let started_again = Instant::now();
-        let mut second = std::pin::pin!(bucket.transport.send(again));
-        // A copy that is refused or breaks decides nothing: the other is still on its way.
-        let answer = tokio::select! {
-            answer = &mut first => match answer {
-                Ok(response) if response.status().is_success() => Ok(response),
-                Ok(_) | Err(_) => second.await,
-            },
-            answer = &mut second => match answer {
-                Ok(response) if response.status().is_success() => {
-                    bucket.metrics.oss.hedge_wins.inc();
-                    bucket.haste().head(started_again.elapsed());
-                    return Ok(response);
-                }
-                Ok(_) | Err(_) => first.await,
-            },
-        };
-        bucket.haste().head(started.elapsed());
-        answer
-    }
-
     fn urgency(&self) -> Urgency {
         match self.op.caller() {
             Caller::Thread(_) => Urgency::Now,
@@ -275,16 +210,6 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// Asks for leave to give a body up before its time. Then the caller does.
-    pub(super) fn may_hurry(&mut self) -> bool {
-        let leave = self.bucket.haste().may_hedge(Instant::now());
-        if leave {
-            self.bucket.metrics.oss.hedged.inc();
-            self.hurried = true;
-        }
-        leave
-    }
-
     /// A whole body of at most `max` bytes, not shorter than announced.
     pub(super) async fn body(
         &mut self,
@@ -312,7 +237,7 @@ impl<'a> Exchange<'a> {
         retry.attempt_timeout.min(left)
     }
 
-    fn count_attempt(&mut self) {
+    pub(super) fn count_attempt(&mut self) {
         self.attempts += 1;
         let oss = &self.bucket.metrics.oss;
         if self.attempts > 1 {

@@ -336,7 +336,7 @@ async fn a_reader_pulls_its_block_out_of_the_queue() {
         at += BLOCK;
     }
     soon("those in flight stand still", || {
-        faults.stalled() as u64 >= stack.metrics.read.gets_target.get() as u64
+        i64::try_from(faults.stalled()).unwrap() >= stack.metrics.read.gets_target.get()
     })
     .await;
     faults.clear();

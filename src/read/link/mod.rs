@@ -117,9 +117,11 @@ pub(super) struct Link {
     /// Until when levels from here on are forbidden.
     forbidden: Option<(usize, Instant)>,
     forbidden_for: Duration,
-    /// Seconds to the first byte, and bytes per second of one connection.
+    /// Seconds to the first byte, and bytes per second of one connection; averages.
     first_byte: Option<f64>,
     connection_rate: Option<f64>,
+    /// The fastest connection, which had the link for itself.
+    fastest: f64,
 }
 
 impl Link {
@@ -141,6 +143,7 @@ impl Link {
             forbidden_for: FORBIDDEN_MIN,
             first_byte: None,
             connection_rate: None,
+            fastest: 0.0,
         }
     }
 
@@ -244,7 +247,9 @@ impl Link {
         average(&mut self.first_byte, sample.first_byte.as_secs_f64());
         let body = sample.body.as_secs_f64();
         if sample.bytes >= PART_BYTES_MIN && body > 0.0 {
-            average(&mut self.connection_rate, sample.bytes as f64 / body);
+            let rate = sample.bytes as f64 / body;
+            average(&mut self.connection_rate, rate);
+            self.fastest = self.fastest.max(rate);
         }
         if self.rates.iter().all(Option::is_none) && self.forbidden.is_none() {
             self.guess();
@@ -252,11 +257,12 @@ impl Link {
     }
 
     fn guess(&mut self) {
-        let (Some(first_byte), Some(rate)) = (self.first_byte, self.connection_rate) else {
+        let Some(first_byte) = self.first_byte.filter(|_| self.fastest > 0.0) else {
             return;
         };
+        // Of the fastest: the others shared the link, and to give them more company would slow them down further.
         let part = self.part_bytes() as f64;
-        let effective = part / (first_byte + part / rate);
+        let effective = part / (first_byte + part / self.fastest);
         let wanted = (GUESSED_RATE / effective).ceil();
         let wanted = wanted.clamp(GUESS_MIN as f64, GUESS_MAX as f64);
         let level = LEVELS.iter().position(|&gets| gets as f64 >= wanted);
