@@ -10,6 +10,7 @@
 //! - [`faults`]: what goes wrong on the way to OSS costs time, never bytes.
 //! - [`memory`]: the process stays within its budget.
 //! - [`read`]: reading against a development server, without a kernel.
+//! - [`small`]: small files, one request each, and ahead of their readers. [`warm`]: `--prefetch-list` and `rolefs warm`.
 //! - [`file_system`]: names, directories and files against one, without a kernel.
 //! - [`credentials`]: sets that rotate, run out, come late or torn, and stay secret.
 //! - [`roles`]: what a role may not do is named, at start and later.
@@ -40,5 +41,7 @@ mod preflight;
 mod read;
 mod replaced;
 mod roles;
+mod small;
 mod stack;
 mod tidy;
+mod warm;

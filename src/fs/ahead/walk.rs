@@ -84,9 +84,9 @@ impl Walk {
         })
     }
 
-    /// Takes the page in, of which the first file has the place `first`. Returns what it has settled.
+    /// Takes the page in, of which the first file has the place `first`. Returns what it has settled; once that was used,
+    /// [`Walk::go_on`] lets the next page be asked for.
     pub(super) fn page(&mut self, page: ListPage, asked: Instant, first: usize) -> Vec<Entry> {
-        self.is_asked = false;
         self.had.push(Had {
             begin: self.assembly.position(),
             first,
@@ -104,6 +104,11 @@ impl Walk {
             }
         };
         entries
+    }
+
+    /// What the last page has settled stands in its place: the next one may come.
+    pub(super) fn go_on(&mut self) {
+        self.is_asked = false;
     }
 
     /// The page cannot be had: the listing ends there.
