@@ -19,8 +19,6 @@ mod habit;
 mod list;
 mod pilot;
 mod scan;
-#[cfg(test)]
-mod tests;
 mod walk;
 
 use std::collections::{HashMap, HashSet, VecDeque};

@@ -12,9 +12,15 @@
 //! It stops where it does not pay: files that the reader passes over, fewer hits than chance would give, files that
 //! were let go before they were read, files that the kernel serves from its own cache.
 
+mod tempo;
+#[cfg(test)]
+mod tests;
+
 use std::cmp::Ordering;
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
+
+pub(super) use tempo::Tempo;
 
 /// The window of a reader that has just proven to go in order.
 const WINDOW_FIRST: usize = 4;
@@ -202,7 +208,7 @@ impl Scan {
 
     /// When a file was read last.
     pub(super) fn last_read(&self) -> Option<Instant> {
-        self.tempo.last
+        self.tempo.last()
     }
 
     /// True if a file of these places was fetched ahead and waits.
@@ -432,39 +438,4 @@ fn in_listing(one: &str, other: &str) -> Ordering {
     one.bytes()
         .chain(slash.clone())
         .cmp(other.bytes().chain(slash))
-}
-
-/// How fast files are read.
-#[derive(Debug, Default)]
-pub(super) struct Tempo {
-    last: Option<Instant>,
-    /// Seconds between two, averaged; 0 before the second.
-    interval: f64,
-}
-
-impl Tempo {
-    /// A pause longer than this says nothing of the tempo.
-    const PAUSE_MAX: Duration = Duration::from_secs(5);
-
-    /// A file was read.
-    pub(super) fn event(&mut self, now: Instant) {
-        if let Some(last) = self.last {
-            let gap = now.saturating_duration_since(last).min(Self::PAUSE_MAX);
-            let gap = gap.as_secs_f64().max(1e-6);
-            self.interval = match self.interval {
-                0.0 => gap,
-                interval => 0.9 * interval + 0.1 * gap,
-            };
-        }
-        self.last = Some(now);
-    }
-
-    /// How many come in so long, as things go; 0 before the second.
-    pub(super) fn events_in(&self, time: Duration) -> f64 {
-        if self.interval > 0.0 {
-            time.as_secs_f64() / self.interval
-        } else {
-            0.0
-        }
-    }
 }
