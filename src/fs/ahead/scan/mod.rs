@@ -12,8 +12,15 @@
 //! It stops where it does not pay: files that the reader passes over, fewer hits than chance would give, files that
 //! were let go before they were read, files that the kernel serves from its own cache.
 
+mod tempo;
+#[cfg(test)]
+mod tests;
+
 use std::cmp::Ordering;
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
+
+pub(super) use tempo::Tempo;
 
 /// The window of a reader that has just proven to go in order.
 const WINDOW_FIRST: usize = 4;
@@ -39,8 +46,15 @@ const READS_MIN: usize = 6;
 /// Files that may wait unread for each one that was read.
 const EARNED_PER_READ: usize = 8;
 
-/// Room for this part of what is left must be there, or too few would be found when they are read.
-const ROOM_SHARE: u64 = 4;
+/// Room for this part of what is left must be there: then no file waits until as many bytes as the whole budget have
+/// come after it, at which the cache takes it for forsaken.
+const ROOM_SHARE: u64 = 2;
+
+/// Opens before it means something that few of them are followed by a read.
+const OPENS_MIN: usize = 64;
+
+/// Files that were read before a listing showed them, as many as are remembered.
+const EARLY_MAX: usize = 4096;
 
 /// Hits that chance promises before their absence means something.
 const EXPECTED_MIN: f64 = 8.0;
@@ -100,10 +114,14 @@ pub(super) struct Scan {
     /// Ascending by `name/`, as a listing settles its entries.
     items: Vec<Item>,
     whole: bool,
+    /// Read before the listing came to them.
+    early: HashSet<Box<str>>,
     /// Distinct files read, and how often one was read again.
     reads: usize,
     repeats: usize,
+    /// All opens, and all first reads of an open.
     opens: usize,
+    opens_read: usize,
     /// Items that are `Idle` and their bytes.
     idle: usize,
     idle_bytes: u64,
@@ -140,6 +158,13 @@ impl Scan {
         if last.is_some_and(|last| in_listing(&last.name, name) != Ordering::Less) {
             return;
         }
+        if self.early.remove(name) {
+            self.reads += 1;
+            let state = State::Done;
+            let name = name.into();
+            self.items.push(Item { name, size, state });
+            return;
+        }
         self.items.push(Item {
             name: name.into(),
             size,
@@ -153,6 +178,7 @@ impl Scan {
     /// The listing has come to its end.
     pub(super) fn end(&mut self) {
         self.whole = true;
+        self.early = HashSet::new();
     }
 
     /// Files known so far.
@@ -182,7 +208,7 @@ impl Scan {
 
     /// When a file was read last.
     pub(super) fn last_read(&self) -> Option<Instant> {
-        self.tempo.last
+        self.tempo.last()
     }
 
     /// True if a file of these places was fetched ahead and waits.
@@ -200,10 +226,12 @@ impl Scan {
 
     /// A file was read from its beginning. False if this is another look at files that were all read: begin anew.
     pub(super) fn read(&mut self, name: &str, seen: Seen, now: Instant) -> bool {
+        self.tempo.event(now);
+        self.opens_read += 1;
         let Some(at) = self.find(name) else {
+            self.read_early(name);
             return true;
         };
-        self.tempo.event(now);
         let waiting = self.ahead as f64;
         let left = (self.ahead + self.idle).max(1) as f64;
         match self.items[at].state {
@@ -226,6 +254,13 @@ impl Scan {
         self.reads += 1;
         self.follow(at);
         true
+    }
+
+    /// A file was read that the listing has not come to.
+    pub(super) fn read_early(&mut self, name: &str) {
+        if !self.whole && self.early.len() < EARLY_MAX {
+            self.early.insert(name.into());
+        }
     }
 
     /// What to fetch now, in the order of its use; all of it counts as asked for.
@@ -309,7 +344,7 @@ impl Scan {
 
     /// False if most files that are opened are not read here: the kernel has their pages.
     fn is_read_from_us(&self) -> bool {
-        self.opens <= 64 + 2 * (self.reads + self.repeats)
+        self.opens <= OPENS_MIN + 2 * self.opens_read
     }
 
     fn is_shuffled(&self, bytes_max: u64) -> bool {
@@ -403,39 +438,4 @@ fn in_listing(one: &str, other: &str) -> Ordering {
     one.bytes()
         .chain(slash.clone())
         .cmp(other.bytes().chain(slash))
-}
-
-/// How fast files are read.
-#[derive(Debug, Default)]
-pub(super) struct Tempo {
-    last: Option<Instant>,
-    /// Seconds between two, averaged; 0 before the second.
-    interval: f64,
-}
-
-impl Tempo {
-    /// A pause longer than this says nothing of the tempo.
-    const PAUSE_MAX: Duration = Duration::from_secs(5);
-
-    /// A file was read.
-    pub(super) fn event(&mut self, now: Instant) {
-        if let Some(last) = self.last {
-            let gap = now.saturating_duration_since(last).min(Self::PAUSE_MAX);
-            let gap = gap.as_secs_f64().max(1e-6);
-            self.interval = match self.interval {
-                0.0 => gap,
-                interval => 0.9 * interval + 0.1 * gap,
-            };
-        }
-        self.last = Some(now);
-    }
-
-    /// How many come in so long, as things go; 0 before the second.
-    pub(super) fn events_in(&self, time: Duration) -> f64 {
-        if self.interval > 0.0 {
-            time.as_secs_f64() / self.interval
-        } else {
-            0.0
-        }
-    }
 }
