@@ -18,7 +18,7 @@ LEFT_OUT = ("null", "local", "mount, read-ahead")
 
 COLUMNS = 2
 PANEL_WIDTH, BAR, GAP, TITLE, MARGIN = 520, 16, 6, 34, 24
-NAMES, FIGURES = 150, 96
+NAMES, FIGURES = 150, 112
 COLOURS = {"mount": "#d1495b", "raw": "#30638e", "other": "#9aa5b1"}
 FONT = 'font-family="system-ui, sans-serif"'
 

@@ -1,17 +1,20 @@
 """The objects of the benchmark, and the same bytes as local files."""
 
+import itertools
 import json
 import os
 import pathlib
 
 import rig
-from tasks import FILE_BYTES, HOT_BYTES, MIB, SHARDS
+from tasks import FILE_BYTES, HOT_BYTES, MIB, SHARDS, Files, Random
 
 TENSORS = 100
 
 
-def objects(scale, header):
-    """Pairs of key and (length, pieces): incompressible, and no block like another."""
+def objects(scale, header, tasks):
+    """Pairs of key and (length, pieces) of what the tasks read: incompressible, and no block like another."""
+    wanted = {key for task in tasks for key in getattr(task, "keys", ())}
+    wanted |= {task.key for task in tasks if isinstance(task, Random)}
     block = bytearray(os.urandom(8 * MIB))
 
     def pieces(length, seed):
@@ -20,20 +23,17 @@ def objects(scale, header):
             yield bytes(block)
         yield bytes(block[: length % len(block)])
 
-    yield "big.bin", (scale.big, pieces(scale.big, 0))
-    for number in range(SHARDS):
-        yield f"shard-{number}.bin", (scale.shard, pieces(scale.shard, 1 + number))
-    yield "hot.bin", (HOT_BYTES, pieces(HOT_BYTES, 100))
-    rest = scale.model - len(header)
-    yield "model.safetensors", (scale.model, _with_header(header, pieces(rest, 200)))
-    for number in range(scale.files):
+    large = {"big.bin": scale.big, "hot.bin": HOT_BYTES}
+    large |= {f"shard-{number}.bin": scale.shard for number in range(SHARDS)}
+    for seed, (key, size) in enumerate(large.items()):
+        if key in wanted:
+            yield key, (size, pieces(size, seed))
+    if "model.safetensors" in wanted:
+        rest = scale.model - len(header)
+        yield "model.safetensors", (scale.model, itertools.chain([header], pieces(rest, len(large))))
+    for number in range(scale.files if any(isinstance(task, Files) for task in tasks) else 0):
         body = number.to_bytes(8, "little") + bytes(block[number + 8 : number + FILE_BYTES])
         yield f"small/{number:06}.bin", (FILE_BYTES, [body])
-
-
-def _with_header(header, pieces):
-    yield header
-    yield from pieces
 
 
 def safetensors_header(size):

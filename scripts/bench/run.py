@@ -73,14 +73,15 @@ class Run:
 
     def make_data(self):
         """Uploads the objects, over plain loopback."""
-        if all(isinstance(workload.task, Listing) for workload in self.workloads):
+        tasks = [workload.task for workload in self.workloads if not isinstance(workload.task, Listing)]
+        if not tasks:
             return
         say("makes the data")
         header = data.safetensors_header(self.scale.model)
         (self.directory / "model.header").write_bytes(header)
         server, _ = links.server(links.LINKS["loopback"], self.options.binaries / "rolefs-dev", self.directory)
         with server:
-            server.put_all(rig.BUCKET, data.objects(self.scale, header))
+            server.put_all(rig.BUCKET, data.objects(self.scale, header, tasks))
         data.link_local_files(self.directory / "objects", self.directory / "local")
 
     def measure(self):

@@ -98,6 +98,20 @@ def test_the_chart_is_well_formed_and_needs_no_row():
     assert "osstorchconnector" in chart.svg(every_row())
 
 
+def test_only_the_objects_that_are_read_are_made():
+    def sizes(ids):
+        wanted = [workload.task for workload in workloads.WORKLOADS if workload.id in ids]
+        return {key: size for key, (size, _) in data.objects(SCALE, b"header", wanted)}
+
+    assert sizes(["R1"]) == {"big.bin": SCALE.big}
+    assert sizes(["R4"]) == {"shard-0.bin": SCALE.shard}
+    assert set(sizes(["R9"])) == {"model.safetensors", "hot.bin"}
+    assert len(sizes(["R6", "R7"])) == SCALE.files
+    wanted = [tasks.Mapped("in order", "file")]
+    ((key, (size, pieces)),) = data.objects(tasks.SCALES["quick"], b"header", wanted)
+    assert (key, sum(len(piece) for piece in pieces)) == ("model.safetensors", size)
+
+
 def test_the_model_is_a_safetensors_file_of_its_size():
     header = data.safetensors_header(SCALE.model)
     length = int.from_bytes(header[:8], "little")
