@@ -281,7 +281,9 @@ fn bytes_that_were_altered_on_disk_are_fetched_again() {
 
 #[test]
 fn garbage_in_the_cache_is_a_miss() {
-    let damage: [(&str, fn(&Path)); 5] = [
+    /// What is done to all files of one kind.
+    type Damage = (&'static str, fn(&Path));
+    let damage: [Damage; 5] = [
         (".map", |path| {
             File::options()
                 .write(true)

@@ -45,7 +45,7 @@ fn inflict(path: &Path, harm: &Harm) {
         Harm::Flip { .. } => {}
         Harm::Zero { at, len } => file.write_all_at(&vec![0; len], place(at)).unwrap(),
         Harm::Garbage { at, seed, len } => {
-            file.write_all_at(&content(seed, len), place(at)).unwrap()
+            file.write_all_at(&content(seed, len), place(at)).unwrap();
         }
         Harm::Cut { len } => file.set_len(place(len)).unwrap(),
         Harm::Grow { len } => file.set_len(size + len).unwrap(),
