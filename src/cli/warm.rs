@@ -210,16 +210,13 @@ impl Progress {
             done.bytes.load(Ordering::Relaxed),
             done.found_bytes.load(Ordering::Relaxed),
         );
-        let seconds = self.started.elapsed().as_secs_f64().max(1e-3);
-        let rate = bytes as f64 / seconds;
-        let left = if is_all_found && rate >= 1.0 {
-            let seconds = found_bytes.saturating_sub(bytes) as f64 / rate;
-            format!(
-                ", {:#} left",
-                HumanDuration(Duration::from_secs_f64(seconds.min(1e9)))
-            )
-        } else {
-            String::new()
+        let elapsed = self.started.elapsed().as_millis().max(1);
+        let rate = u64::try_from(u128::from(bytes) * 1000 / elapsed).unwrap_or(u64::MAX);
+        let left = match found_bytes.saturating_sub(bytes).checked_div(rate) {
+            Some(seconds) if is_all_found => {
+                format!(", {:#} left", HumanDuration(Duration::from_secs(seconds)))
+            }
+            Some(_) | None => String::new(),
         };
         eprintln!(
             "{}/{} files, {}/{}, {}/s{left}",
@@ -227,7 +224,7 @@ impl Progress {
             done.found_files.load(Ordering::Relaxed),
             BinaryBytes(bytes),
             BinaryBytes(found_bytes),
-            BinaryBytes(rate as u64),
+            BinaryBytes(rate),
         );
     }
 

@@ -18,6 +18,9 @@ const BYTES: usize = 10_000;
 const SHORT_TTL: Duration = Duration::from_millis(150);
 const TTL: Duration = Duration::from_secs(1);
 
+/// Contents of a file, each with the moment at which the next one was there.
+type Contents = Vec<(Vec<u8>, Option<Instant>)>;
+
 fn op() -> Op {
     Op::background("test")
 }
@@ -193,8 +196,7 @@ async fn what_is_fetched_ahead_is_never_older_than_the_ttl_and_never_mixed() {
     const FILES: usize = 200;
     let (stack, fs) = data_set(FILES, SHORT_TTL).await;
     let parent = directory(&fs).await;
-    // Contents of each file with the moment at which the next one was there.
-    let written: Vec<Mutex<Vec<(Vec<u8>, Option<Instant>)>>> = (0..FILES)
+    let written: Vec<Mutex<Contents>> = (0..FILES)
         .map(|number| Mutex::new(vec![(bytes_of(number), None)]))
         .collect();
     let written = Arc::new(written);
@@ -236,13 +238,14 @@ async fn what_is_fetched_ahead_is_never_older_than_the_ttl_and_never_mixed() {
         let number = random.usize(0..FILES);
         round += 1;
         let bytes = content(round, BYTES + random.usize(0..3));
-        // Before the write: a reader may be quicker than its return.
-        written[number].lock().unwrap().push((bytes.clone(), None));
+        let before = {
+            // Before the write: a reader may be quicker than its return.
+            let mut known = written[number].lock().unwrap();
+            known.push((bytes.clone(), None));
+            known.len() - 2
+        };
         stack.put(&format!("d/{}", name(number)), &bytes);
-        let mut known = written[number].lock().unwrap();
-        let before = known.len() - 2;
-        known[before].1 = Some(Instant::now());
-        drop(known);
+        written[number].lock().unwrap()[before].1 = Some(Instant::now());
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     for reader in readers {

@@ -1,14 +1,14 @@
 //! GETs of small files that answer for their names.
 
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError, Weak};
 use std::time::Instant;
 
 use tokio::sync::watch;
 
 use super::scan::Came;
 use crate::fs::FileSystem;
-use crate::object::{ObjectMeta, Version};
+use crate::object::{ObjectMeta, StorageClass, Version};
 use crate::op::Op;
 use crate::oss::Kind as OssKind;
 use crate::read::{self, Reader, Whole};
@@ -119,7 +119,7 @@ impl FileSystem {
         parent: Ino,
         name: &str,
         whole: Whole,
-        r#for: For,
+        whom: For,
     ) -> watch::Receiver<()> {
         let (landing, flight) = watch::channel(());
         self.ahead
@@ -127,11 +127,11 @@ impl FileSystem {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(ino, flight.clone());
-        let is_later = matches!(r#for, For::Later(_));
+        let is_later = matches!(whom, For::Later(_));
         if is_later {
             self.ahead.in_flight.fetch_add(1, Ordering::Relaxed);
         }
-        let (fs, name) = (self.ahead.fs.clone(), Box::<str>::from(name));
+        let (fs, name) = (Weak::clone(&self.ahead.fs), Box::<str>::from(name));
         self.spawn_owned(async move {
             let op = Op::background("small");
             let asked = Instant::now();
@@ -157,7 +157,7 @@ impl FileSystem {
             if is_later {
                 fs.ahead.in_flight.fetch_sub(1, Ordering::Relaxed);
             }
-            if let For::Later(place) = r#for {
+            if let For::Later(place) = whom {
                 if let Some(place) = place {
                     fs.came_ahead(place, came);
                 }
@@ -197,12 +197,20 @@ fn small_version(
     parent: Ino,
     name: &str,
     now: Instant,
-) -> Option<(Ino, std::sync::Arc<Version>)> {
+) -> Option<(Ino, Arc<Version>)> {
     let ino = match tree.known(parent, name, now) {
         Known::Fresh(ino) | Known::Expired(ino) => ino,
         Known::Absent { .. } | Known::Unknown | Known::Stale => return None,
     };
-    let size = tree.node(ino)?.object()?.size();
-    let version = Reader::is_whole(size).then(|| tree.version(ino))?;
-    Some((ino, version.ok()?))
+    let object = tree.node(ino)?.object()?;
+    let is_small = Reader::is_whole(object.size()) && is_readable(object.storage_class());
+    Some((ino, is_small.then(|| tree.version(ino))?.ok()?))
+}
+
+/// True if content can be had without a restore.
+pub(super) fn is_readable(class: StorageClass) -> bool {
+    match class {
+        StorageClass::Standard | StorageClass::InfrequentAccess | StorageClass::Other => true,
+        StorageClass::Archive | StorageClass::ColdArchive | StorageClass::DeepColdArchive => false,
+    }
 }

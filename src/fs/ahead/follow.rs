@@ -58,7 +58,7 @@ impl FileSystem {
                 *files_in.entry(split(path).0.into()).or_default() += 1;
             }
             let shared = Arc::new(Shared {
-                fs: self.ahead.fs.clone(),
+                fs: Weak::clone(&self.ahead.fs),
                 files_in,
                 directories: Mutex::default(),
                 missing: AtomicU64::new(0),

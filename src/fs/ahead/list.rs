@@ -81,11 +81,10 @@ impl List {
 
     /// The next file to ask for, if there is room for `bytes_max` in all; it counts as asked for.
     pub(super) fn next(&mut self, bytes_max: u64, ttl: Duration) -> Option<(usize, Box<str>)> {
-        let in_time = self.tempo.events_in(ttl / 2).max(0.0);
-        let is_far = self.reads >= READS_MIN
-            && self.waiting >= WAITING_MIN
-            && self.waiting as f64 >= in_time;
-        if is_far || self.waiting_bytes >= bytes_max || self.strangers >= STRANGERS_MAX {
+        let in_time = self.tempo.events_in(ttl / 2);
+        let is_far =
+            self.reads >= READS_MIN && self.waiting >= WAITING_MIN && self.waiting >= in_time;
+        if is_far || self.waiting_bytes >= bytes_max {
             return None;
         }
         while let Some((path, state)) = self.files.get_mut(self.next) {
@@ -133,12 +132,15 @@ impl List {
             at = self.same[at as usize];
         }
         self.strangers += 1;
+        if self.strangers >= STRANGERS_MAX {
+            self.next = self.files.len();
+        }
         None
     }
 
     /// True once the list says nothing more of what will be read.
     pub(super) fn is_over(&self) -> bool {
-        self.next == self.files.len() || self.strangers >= STRANGERS_MAX
+        self.next == self.files.len()
     }
 }
 

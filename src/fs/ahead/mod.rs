@@ -39,7 +39,7 @@ use self::scan::{Scan, Seen};
 use self::walk::Walk;
 use super::FileSystem;
 use crate::read::{self, Reader};
-use crate::tree::{Ino, ListingStart};
+use crate::tree::Ino;
 
 pub(super) use self::flights::Purpose;
 
@@ -107,7 +107,6 @@ struct Listed {
     generation: u64,
     walk: Walk,
     scan: Scan,
-    start: Option<ListingStart>,
 }
 
 impl Ahead {
@@ -255,16 +254,19 @@ impl FileSystem {
             let mut state = self.ahead.state();
             let directory = state.directory(parent);
             directory.used = Some(now);
-            match &mut directory.listed {
-                Some(listed) => {
-                    if !listed.scan.read(&name, seen, now) {
-                        // All was read, and it begins anew: the directory as it is now.
-                        directory.listed = None;
-                        directory.misses = 0;
+            let is_anew = match &mut directory.listed {
+                Some(listed) => !listed.scan.read(&name, seen, now),
+                None => {
+                    if directory.early.len() < EARLY_MAX {
+                        directory.early.push(name);
                     }
+                    false
                 }
-                None if directory.early.len() < EARLY_MAX => directory.early.push(name),
-                None => {}
+            };
+            if is_anew {
+                // All was read, and it begins again: with the directory as it is now.
+                directory.listed = None;
+                directory.misses = 0;
             }
             state.active.insert(parent);
         }

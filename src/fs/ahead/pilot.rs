@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio_util::task::AbortOnDropHandle;
 
-use super::flights::Place;
+use super::flights::{Place, is_readable};
 use super::scan::{Came, Room, Scan};
 use super::walk::{Walk, pages_earned};
 use super::{Directory, FILES_MAX, Listed, State};
@@ -49,7 +49,7 @@ impl FileSystem {
     /// Something has happened that may be a reason to fetch or list.
     pub(super) fn wake_pilot(&self) {
         self.ahead.pilot.get_or_init(|| {
-            let pilot = fly_on(self.ahead.fs.clone(), Arc::clone(&self.ahead.wake));
+            let pilot = fly_on(Weak::clone(&self.ahead.fs), Arc::clone(&self.ahead.wake));
             AbortOnDropHandle::new(self.runtime.spawn(pilot))
         });
         self.ahead.wake.notify_one();
@@ -113,7 +113,7 @@ impl FileSystem {
                 continue;
             }
             if directory.listed.is_none() {
-                self.begin_walk(ino, directory, generation, now);
+                self.begin_walk(ino, directory, generation);
             }
             let earned = directory.earned();
             let Some(listed) = &mut directory.listed else {
@@ -149,12 +149,11 @@ impl FileSystem {
     }
 
     /// Begins to list a directory that has earned it.
-    fn begin_walk(&self, ino: Ino, directory: &mut Directory, generation: &mut u64, now: Instant) {
+    fn begin_walk(&self, ino: Ino, directory: &mut Directory, generation: &mut u64) {
         if directory.earned() == 0 {
             return;
         }
-        let tree = self.tree();
-        let Ok(prefix) = tree.prefix_of(ino) else {
+        let Ok(prefix) = self.tree().prefix_of(ino) else {
             return;
         };
         *generation += 1;
@@ -166,7 +165,6 @@ impl FileSystem {
             generation: *generation,
             walk: Walk::new(prefix),
             scan,
-            start: tree.begin_listing(ino, now).ok(),
         });
     }
 
@@ -179,7 +177,7 @@ impl FileSystem {
     }
 
     fn list_ahead(&self, ino: Ino, generation: u64, again: Option<usize>, request: ListRequest) {
-        let (fs, bucket) = (self.ahead.fs.clone(), Arc::clone(&self.bucket));
+        let (fs, bucket) = (Weak::clone(&self.ahead.fs), Arc::clone(&self.bucket));
         self.spawn_owned(async move {
             let asked = Instant::now();
             let page = bucket.list(&Op::background("list-ahead"), &request).await;
@@ -247,10 +245,8 @@ impl FileSystem {
         if listed.scan.len() > FILES_MAX / 2 {
             listed.walk.broke_off();
         } else if listed.walk.has_ended() {
+            // Not told to the tree: a listing that nobody has asked for must not hide what was made since.
             listed.scan.end();
-            if let Some(start) = listed.start.take().filter(|_| listed.walk.is_sound()) {
-                self.tree().complete_listing(&start);
-            }
         }
     }
 }
@@ -311,7 +307,7 @@ impl Listed {
         let is_read = scan
             .last_read()
             .is_some_and(|last| now.saturating_duration_since(last) < ttl);
-        if !is_read || scan.reads_in(ttl) < self.walk.len() as f64 {
+        if !is_read || scan.reads_in(ttl) < self.walk.len() {
             return Vec::new();
         }
         let waits = |places| scan.waits_in(places);
@@ -322,12 +318,13 @@ impl Listed {
 
 /// Bytes of a file that is fetched whole.
 fn small_size(entry: &Entry) -> Option<u64> {
-    match &entry.what {
-        What::Object(meta) if meta.kind != ObjectType::Symlink && Reader::is_whole(meta.size) => {
-            Some(meta.size)
-        }
-        What::Object(_) | What::Directory => None,
-    }
+    let What::Object(meta) = &entry.what else {
+        return None;
+    };
+    let is_small = meta.kind != ObjectType::Symlink
+        && is_readable(meta.storage_class)
+        && Reader::is_whole(meta.size);
+    is_small.then_some(meta.size)
 }
 
 async fn fly_on(fs: Weak<FileSystem>, wake: Arc<tokio::sync::Notify>) {

@@ -122,8 +122,8 @@ impl Walk {
         matches!(self.next, Next::Nothing)
     }
 
-    /// True if the server has kept the rules of listings.
-    pub(super) fn is_sound(&self) -> bool {
+    #[cfg(test)]
+    fn is_sound(&self) -> bool {
         !self
             .assembly
             .hidden()

@@ -202,7 +202,7 @@ impl Scan {
     }
 
     /// How many files are read in so long, as things go.
-    pub(super) fn reads_in(&self, time: Duration) -> f64 {
+    pub(super) fn reads_in(&self, time: Duration) -> usize {
         self.tempo.events_in(time)
     }
 
@@ -274,8 +274,8 @@ impl Scan {
         }
         let (from, until, files_max) = if self.in_order >= IN_ORDER_MIN {
             // Before it is read, what was asked must not have grown too old to be believed.
-            let in_time = self.tempo.events_in(room.ttl / 2).max(WINDOW_FIRST as f64);
-            let until = self.front + self.window.min(in_time as usize);
+            let in_time = self.tempo.events_in(room.ttl / 2).max(WINDOW_FIRST);
+            let until = self.front + self.window.min(in_time);
             (self.front.max(self.cursor.min(until)), until, usize::MAX)
         } else if self.is_shuffled(bytes_max) {
             return self.plan_any(room, bytes_max);

@@ -6,22 +6,25 @@ use std::time::{Duration, Instant};
 #[derive(Debug, Default)]
 pub(in crate::fs::ahead) struct Tempo {
     last: Option<Instant>,
-    /// Seconds between two, averaged; 0 before the second.
-    interval: f64,
+    /// Nanoseconds between two, averaged; 0 before the second.
+    interval_ns: u128,
 }
 
 impl Tempo {
     /// A pause longer than this says nothing of the tempo.
     const PAUSE_MAX: Duration = Duration::from_secs(5);
 
+    /// Each new interval counts for a tenth.
+    const SMOOTHING: u128 = 10;
+
     /// A file was read.
     pub(in crate::fs::ahead) fn event(&mut self, now: Instant) {
         if let Some(last) = self.last {
             let gap = now.saturating_duration_since(last).min(Self::PAUSE_MAX);
-            let gap = gap.as_secs_f64().max(1e-6);
-            self.interval = match self.interval {
-                0.0 => gap,
-                interval => 0.9 * interval + 0.1 * gap,
+            let gap = gap.as_nanos().max(1000);
+            self.interval_ns = match self.interval_ns {
+                0 => gap,
+                interval => (interval * (Self::SMOOTHING - 1) + gap) / Self::SMOOTHING,
             };
         }
         self.last = Some(now);
@@ -33,11 +36,8 @@ impl Tempo {
     }
 
     /// How many come in so long, as things go; 0 before the second.
-    pub(in crate::fs::ahead) fn events_in(&self, time: Duration) -> f64 {
-        if self.interval > 0.0 {
-            time.as_secs_f64() / self.interval
-        } else {
-            0.0
-        }
+    pub(in crate::fs::ahead) fn events_in(&self, time: Duration) -> usize {
+        let events = time.as_nanos().checked_div(self.interval_ns);
+        usize::try_from(events.unwrap_or(0)).unwrap_or(usize::MAX)
     }
 }

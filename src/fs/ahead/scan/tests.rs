@@ -99,7 +99,10 @@ fn a_few_files_of_many_cost_a_multiple_of_them() {
         let order = shuffled(10_000).into_iter().take(count);
         let outcome = simulate(&mut scan_of(10_000), order, u64::MAX);
         let fetched = outcome.fetched.len();
-        assert!(fetched <= (EARNED_PER_READ + 1) * count, "{fetched} for {count}");
+        assert!(
+            fetched <= (EARNED_PER_READ + 1) * count,
+            "{fetched} for {count}"
+        );
     }
 }
 
