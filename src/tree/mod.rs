@@ -22,7 +22,7 @@
 //! unconfirmed go first (by second chance, so about). A name costs about 190 bytes beside its own text (the full key is built when it is needed: a
 //! [`Version`](crate::object::Version) held per name would double that).
 //!
-//! [`Assembly`] makes settled entries of the pages of a listing, and [`DirectoryStream`] gives them the cookies of one open
+//! A [`Sweep`] says which pages of a listing to ask for, many at once, and puts them in order; [`Assembly`] makes settled entries of the pages of a listing, and [`DirectoryStream`] gives them the cookies of one open
 //! directory. `.` and `..` are not entries here; who answers the kernel adds them.
 
 mod answers;
@@ -31,6 +31,7 @@ mod listing;
 mod names;
 mod node;
 mod pins;
+mod sweep;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -40,4 +41,5 @@ pub use cookies::{DirectoryStream, More, Position, Relist};
 pub use listing::{Assembly, Entry, Hidden, Page, Resume, What, Why};
 pub use names::{NAME_BYTES_MAX, NameError, valid_name};
 pub use node::{Ino, Kind, Node, Object};
+pub use sweep::{Next, Sweep, Ticket, Want};
 pub use table::{Known, NEGATIVE_TTL_MAX, PathError, Stale, Tree, Ttl};

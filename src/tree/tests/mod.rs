@@ -6,6 +6,7 @@ mod bucket;
 mod counts;
 mod directories;
 mod examples;
+mod sweep;
 
 use crate::object::{ETag, ObjectMeta, ObjectType, StorageClass, UnixTime};
 
