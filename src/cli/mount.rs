@@ -210,6 +210,8 @@ async fn prepare(
             attr_ttl: config.attr_ttl,
             negative_ttl: config.negative_ttl,
             cached_entries_max: config.limits.cached_entries_max,
+            listing_requests_max: config.limits.listing_requests_max,
+            listing_pages_max: config.limits.listing_pages_max,
             ownership: Ownership {
                 uid: config.uid,
                 gid: config.gid,

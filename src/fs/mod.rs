@@ -9,7 +9,8 @@
 //!
 //! - [`names`]: lookup, attributes, forget.
 //! - [`ask`]: the questions to OSS that a lookup needs, and what the role may ask ([`capabilities`]).
-//! - [`files`]: open, read, release. - [`directories`]: opendir, readdir. - [`xattrs`]: `user.oss.*`.
+//! - [`files`]: open, read, release. - [`directories`]: opendir, readdir; [`listing`] fetches the pages,
+//!   [`view`] shows them. - [`xattrs`]: `user.oss.*`.
 
 mod ask;
 mod attributes;
@@ -17,7 +18,9 @@ mod capabilities;
 mod directories;
 mod error;
 mod files;
+mod listing;
 mod names;
+mod view;
 mod xattrs;
 
 use std::collections::HashMap;
@@ -26,6 +29,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 
 use crate::metrics::Metrics;
 use crate::object::Prefix;
@@ -35,10 +39,10 @@ use crate::tree::{Ino, Tree, Ttl, Why};
 
 pub use attributes::{Attributes, Ownership};
 pub use capabilities::{Capabilities, Probe};
-pub use directories::{DirectoryEntry, DirectoryView, Room};
 pub use error::Error;
 pub use files::PendingRead;
 pub use names::{Entry, Found};
+pub use view::{DirectoryEntry, DirectoryView, Room};
 
 use directories::OpenDirectory;
 use files::OpenFile;
@@ -54,6 +58,11 @@ pub struct Config {
     pub negative_ttl: Duration,
     /// Names known without being used by the kernel.
     pub cached_entries_max: usize,
+    /// LISTs that one directory may have under way.
+    pub listing_requests_max: usize,
+    /// Pages that all open directories together may hold, or have asked for, ahead of their readers: 1000 entries, about
+    /// 200 KB each.
+    pub listing_pages_max: usize,
     /// Owner and modes of everything.
     pub ownership: Ownership,
 }
@@ -73,6 +82,8 @@ pub struct FileSystem {
     /// By handle. READ looks here, so it is a lock for many readers.
     handles: RwLock<HashMap<u64, (Ino, Arc<read::File>)>>,
     directories: Mutex<HashMap<u64, Arc<tokio::sync::Mutex<OpenDirectory>>>>,
+    /// One for each page that is ahead of its reader.
+    listing_pages: Arc<Semaphore>,
     next_handle: AtomicU64,
     /// The reasons for hiding keys that were already told.
     said_hidden: Mutex<Vec<Why>>,
@@ -96,6 +107,7 @@ impl FileSystem {
             config.cached_entries_max,
             Instant::now(),
         );
+        let listing_pages = Arc::new(Semaphore::new(config.listing_pages_max));
         Arc::new(Self {
             config,
             bucket,
@@ -107,6 +119,7 @@ impl FileSystem {
             files: Mutex::default(),
             handles: RwLock::default(),
             directories: Mutex::default(),
+            listing_pages,
             next_handle: AtomicU64::new(1),
             said_hidden: Mutex::default(),
         })

@@ -133,6 +133,8 @@ impl Stack {
             attr_ttl,
             negative_ttl: attr_ttl.min(Duration::from_secs(1)),
             cached_entries_max,
+            listing_requests_max: 16,
+            listing_pages_max: 64,
             ownership: Ownership {
                 uid: 0,
                 gid: 0,

@@ -151,7 +151,11 @@ impl Sweep {
     /// The next request that is worth sending while at most `width` are under way; it counts as sent. With a width of 1 it is the
     /// page that a reader needs next, and none ahead of that.
     pub fn want(&mut self, width: usize) -> Option<Want> {
-        if self.in_flight >= width || (width == 1 && self.buffered > 0) {
+        let is_served = self
+            .chains
+            .front()
+            .is_some_and(|front| !front.pages.is_empty());
+        if self.in_flight >= width || (width == 1 && is_served) {
             return None;
         }
         let idle = |chain: &Chain| !chain.sent && !chain.done;
@@ -176,6 +180,14 @@ impl Sweep {
         self.chains
             .front()
             .is_some_and(|front| front.ticket == ticket && front.pages.is_empty())
+    }
+
+    /// True if the reader waits for a page that was not asked for.
+    #[must_use]
+    pub fn is_starved(&self) -> bool {
+        self.chains
+            .front()
+            .is_some_and(|front| front.pages.is_empty() && !front.done && !front.sent)
     }
 
     /// Pages that are under way or at hand.
@@ -282,10 +294,7 @@ impl Sweep {
         // The last chain ends where the names end: with it alone, the listing is as it always was.
         let risked = open.saturating_sub(1) + self.in_flight.saturating_sub(sent) + 1;
         #[expect(clippy::cast_precision_loss, reason = "no directory has 2^52 entries")]
-        let (won, risked) = (
-            self.kept as f64 / self.page_entries as f64,
-            risked as f64,
-        );
+        let (won, risked) = (self.kept as f64 / self.page_entries as f64, risked as f64);
         let wasted = f64::from(self.came) - won;
         open < width && wasted + risked <= won * WASTE_SHARE + WASTE_FREE
     }
@@ -342,8 +351,8 @@ impl Sweep {
             _ => ruler.name(from.checked_add((ahead + under_way).checked_mul(page)?)?)?,
         };
         let start = format!("{}{start}", self.prefix.as_str());
-        let is_between =
-            chain.at.as_ref().is_none_or(|at| start > *at) && end.is_none_or(|end| start[skip..] < *end);
+        let is_between = chain.at.as_ref().is_none_or(|at| start > *at)
+            && end.is_none_or(|end| start[skip..] < *end);
         (is_between && start.len() <= KEY_BYTES_MAX).then_some((ahead.max(1), start))
     }
 }
@@ -370,7 +379,9 @@ impl Page {
     fn cut(&mut self, end: &str) {
         let objects = self.objects.partition_point(|(key, _)| key.as_str() <= end);
         self.objects.truncate(objects);
-        let prefixes = self.prefixes.partition_point(|prefix| prefix.as_str() <= end);
+        let prefixes = self
+            .prefixes
+            .partition_point(|prefix| prefix.as_str() <= end);
         self.prefixes.truncate(prefixes);
     }
 }

@@ -22,7 +22,12 @@ pub(super) type Keys = BTreeMap<String, u64>;
 
 /// ListObjectsV2 with delimiter `/`, by the book: at most `max` keys and common prefixes after `start_after`. Whether a
 /// common prefix comes after itself, the book doesn't say: here it does if `max` is even.
-pub(super) fn list(keys: &Keys, prefix: &str, start_after: Option<&str>, max: usize) -> (Page, More) {
+pub(super) fn list(
+    keys: &Keys,
+    prefix: &str,
+    start_after: Option<&str>,
+    max: usize,
+) -> (Page, More) {
     let mut page = Page::default();
     let mut count = 0;
     for (key, version) in keys {

@@ -93,7 +93,13 @@ fn many() -> impl Strategy<Value = Keys> {
 
 /// What a serial walk costs.
 fn serial(keys: &Keys, prefix: &Prefix, max: usize) -> usize {
-    read(prefix, 1, |want| Some(small(keys, prefix, want, max)), |_| 0).requests
+    read(
+        prefix,
+        1,
+        |want| Some(small(keys, prefix, want, max)),
+        |_| 0,
+    )
+    .requests
 }
 
 proptest! {
@@ -168,23 +174,46 @@ proptest! {
 fn shapes() -> Vec<(&'static str, Vec<String>)> {
     let mut random = fastrand::Rng::with_seed(8);
     let mut hash = |len: usize| -> String {
-        (0..len).map(|_| char::from_digit(random.u32(..16), 16).unwrap()).collect()
+        (0..len)
+            .map(|_| char::from_digit(random.u32(..16), 16).unwrap())
+            .collect()
     };
     let n = 100_000;
     vec![
-        ("numbers with leading zeros", (0..n).map(|at| format!("img-{at:06}.jpg")).collect()),
-        ("numbers", (0..n).map(|at| format!("img_{at}.jpg")).collect()),
+        (
+            "numbers with leading zeros",
+            (0..n).map(|at| format!("img-{at:06}.jpg")).collect(),
+        ),
+        (
+            "numbers",
+            (0..n).map(|at| format!("img_{at}.jpg")).collect(),
+        ),
         ("hashes", (0..n).map(|_| hash(32)).collect()),
         (
             "uuids",
             (0..n)
-                .map(|_| format!("{}-{}-4{}-a{}-{}", hash(8), hash(4), hash(3), hash(3), hash(12)))
+                .map(|_| {
+                    format!(
+                        "{}-{}-4{}-a{}-{}",
+                        hash(8),
+                        hash(4),
+                        hash(3),
+                        hash(3),
+                        hash(12)
+                    )
+                })
                 .collect(),
         ),
         (
             "classes",
             (0..n)
-                .map(|at| format!("n{:08}_{}.JPEG", 1_440_764 + at / 1300 * 7_919, at % 1300 * 7))
+                .map(|at| {
+                    format!(
+                        "n{:08}_{}.JPEG",
+                        1_440_764 + at / 1300 * 7_919,
+                        at % 1300 * 7
+                    )
+                })
                 .collect(),
         ),
         (
@@ -200,13 +229,37 @@ fn shapes() -> Vec<(&'static str, Vec<String>)> {
         (
             "times",
             (0..n)
-                .map(|at| format!("2024-{:02}-{:02}T{:02}:{:02}:00Z.log", at / 8_640 % 12 + 1, at / 360 % 24 + 1, at / 15 % 24, at % 15 * 4))
+                .map(|at| {
+                    format!(
+                        "2024-{:02}-{:02}T{:02}:{:02}:00Z.log",
+                        at / 8_640 % 12 + 1,
+                        at / 360 % 24 + 1,
+                        at / 15 % 24,
+                        at % 15 * 4
+                    )
+                })
                 .collect(),
         ),
-        ("directories", (0..n).map(|at| format!("{at:06}/x")).collect()),
-        ("two of each", (0..n).map(|at| format!("{:06}.{}", at / 2, ["cls", "jpg"][at % 2])).collect()),
-        ("chinese", (0..n).map(|at| format!("图片{}{at:06}", ['甲', '乙', '丙', '丁'][at % 4])).collect()),
-        ("far too few", (0..2_500).map(|at| format!("img-{at:06}.jpg")).collect()),
+        (
+            "directories",
+            (0..n).map(|at| format!("{at:06}/x")).collect(),
+        ),
+        (
+            "two of each",
+            (0..n)
+                .map(|at| format!("{:06}.{}", at / 2, ["cls", "jpg"][at % 2]))
+                .collect(),
+        ),
+        (
+            "chinese",
+            (0..n)
+                .map(|at| format!("图片{}{at:06}", ['甲', '乙', '丙', '丁'][at % 4]))
+                .collect(),
+        ),
+        (
+            "far too few",
+            (0..2_500).map(|at| format!("img-{at:06}.jpg")).collect(),
+        ),
         ("few", (0..10_000).map(|_| hash(16)).collect()),
     ]
 }
@@ -227,14 +280,27 @@ fn few_requests_are_wasted_and_many_go_at_once() {
                     None => page.objects.push((name.clone(), object(1))),
                 }
             }
-            let next = names.get(first + 999).filter(|_| names.len() > first + 1000);
+            let next = names
+                .get(first + 999)
+                .filter(|_| names.len() > first + 1000);
             Some((page, next.cloned()))
         };
         let outcome = read(&prefix, 16, answer, |_| 0);
         assert_eq!(outcome.entries.len(), names.len(), "{shape}");
         let pages = names.len().div_ceil(1000);
-        eprintln!("{shape}: {} requests in {} rounds for {pages} pages", outcome.requests, outcome.rounds);
-        assert!(outcome.requests <= pages * 6 / 5 + 4, "{shape}: {} requests", outcome.requests);
-        assert!(outcome.rounds <= pages * 7 / 20 + 4, "{shape}: {} rounds", outcome.rounds);
+        eprintln!(
+            "{shape}: {} requests in {} rounds for {pages} pages",
+            outcome.requests, outcome.rounds
+        );
+        assert!(
+            outcome.requests <= pages * 6 / 5 + 4,
+            "{shape}: {} requests",
+            outcome.requests
+        );
+        assert!(
+            outcome.rounds <= pages * 7 / 20 + 4,
+            "{shape}: {} rounds",
+            outcome.rounds
+        );
     }
 }
