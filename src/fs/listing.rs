@@ -80,7 +80,7 @@ impl Listing {
     pub(super) async fn next(&mut self, op: &Op) -> Result<(Page, More, Instant), oss::Error> {
         loop {
             self.advance();
-            if let Next::Page(page, more, asked) = self.sweep.next() {
+            if let Next::Page(page, more, asked) = self.sweep.take() {
                 if more == More::Follows {
                     self.send();
                 }

@@ -249,17 +249,16 @@ impl Sweep {
         }
     }
 
-    /// There is nothing behind the page that this chain has got: what is only asked for by now need not be waited for.
+    /// There is nothing behind the page that this chain has got: it stands for the chains behind it too that have none yet.
+    /// Only up to the next that has one: the directory may have changed, and what that one has shown is kept.
     fn end_behind(&mut self, index: usize) {
-        let mut at = 0;
-        self.chains.retain(|chain| {
-            at += 1;
-            at <= index + 1 || chain.begun
-        });
+        while self.chains.get(index + 1).is_some_and(|chain| !chain.begun) {
+            self.chains.remove(index + 1);
+        }
     }
 
     /// The next page in order. After the last one, which says [`More::Ends`], do not ask again.
-    pub fn next(&mut self) -> Next {
+    pub fn take(&mut self) -> Next {
         while let Some(front) = self.chains.front_mut() {
             if let Some((page, asked)) = front.pages.pop_front() {
                 self.buffered -= 1;

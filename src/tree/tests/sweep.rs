@@ -40,7 +40,7 @@ fn read(
             under_way.push_back(want);
         }
         assert!(under_way.len() <= width);
-        if let Next::Page(page, more, asked) = sweep.next() {
+        if let Next::Page(page, more, asked) = sweep.take() {
             entries.extend(stream.page(page, more, asked).iter().cloned());
             if more == More::Ends {
                 break;
@@ -221,7 +221,7 @@ fn shapes() -> Vec<(&'static str, Vec<String>)> {
             (0..n)
                 .map(|at| match at {
                     ..80_000 => format!("train_{at:06}.png"),
-                    ..90_000 => format!("test_{at:06}.png"),
+                    80_000..90_000 => format!("test_{at:06}.png"),
                     _ => format!("val_{at:06}.png"),
                 })
                 .collect(),
