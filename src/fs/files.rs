@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{Error, FileSystem};
+use super::{Error, FileSystem, Opened};
 use crate::op::Op;
 use crate::oss::Kind as OssKind;
 use crate::read::{self, Pending, Served};
@@ -33,7 +33,7 @@ pub struct PendingRead {
 impl FileSystem {
     /// Opens a file whose attributes are fresh; `None` if they must be checked first.
     #[must_use]
-    pub fn open_known(&self, ino: Ino) -> Option<Result<u64, Error>> {
+    pub fn open_known(&self, ino: Ino) -> Option<Result<Opened, Error>> {
         let ttl = if self.config.attr_ttl.is_zero() {
             LOOKED_UP_JUST_NOW
         } else {
@@ -47,7 +47,8 @@ impl FileSystem {
             if matches!(node.kind(), Kind::Directory) {
                 return Some(Err(Error::IsADirectory));
             }
-            if Instant::now().saturating_duration_since(node.checked()) > ttl {
+            let age = Instant::now().saturating_duration_since(node.checked());
+            if age > ttl && !node.is_immutable() {
                 return None;
             }
         }
@@ -58,19 +59,20 @@ impl FileSystem {
     ///
     /// # Errors
     /// [`Error::Stale`] if it is not: the kernel then looks the name up again by itself; or what OSS says.
-    pub async fn open(&self, op: &Op, ino: Ino) -> Result<u64, Error> {
+    pub async fn open(&self, op: &Op, ino: Ino) -> Result<Opened, Error> {
         self.check(op, ino).await?;
         self.open_now(ino)
     }
 
-    fn open_now(&self, ino: Ino) -> Result<u64, Error> {
+    fn open_now(&self, ino: Ino) -> Result<Opened, Error> {
         let file = self.file(ino)?;
         let handle = self.next_handle.fetch_add(1, Ordering::Relaxed);
         self.handles
             .write()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(handle, (ino, file));
-        Ok(handle)
+        let mode = self.mode(ino);
+        Ok(Opened { handle, mode })
     }
 
     /// One more handle on the open file of an inode.

@@ -9,7 +9,7 @@
 //!
 //! - [`names`]: lookup, attributes, forget.
 //! - [`ask`]: the questions to OSS that a lookup needs, and what the role may ask ([`capabilities`]).
-//! - [`files`]: open, read, release. - [`directories`]: opendir, readdir; [`listing`] fetches the pages,
+//! - [`files`]: open, read, release; [`mode`]: how the kernel reads. - [`directories`]: opendir, readdir; [`listing`] fetches the pages,
 //!   [`view`] shows them. - [`xattrs`]: `user.oss.*`.
 
 mod ask;
@@ -19,13 +19,15 @@ mod directories;
 mod error;
 mod files;
 mod listing;
+mod mode;
 mod names;
 mod view;
 mod xattrs;
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
@@ -35,12 +37,13 @@ use crate::metrics::Metrics;
 use crate::object::Prefix;
 use crate::oss::Bucket;
 use crate::read::{self, Reader};
-use crate::tree::{Ino, Tree, Ttl, Why};
+use crate::tree::{Choice, Cold, Globs, Ino, Tree, Ttl, Why};
 
 pub use attributes::{Attributes, Ownership};
 pub use capabilities::{Capabilities, Probe};
 pub use error::Error;
 pub use files::PendingRead;
+pub use mode::{Mode, Opened};
 pub use names::{Entry, Found};
 pub use view::{DirectoryEntry, DirectoryView, Room};
 
@@ -56,8 +59,13 @@ pub struct Config {
     pub attr_ttl: Duration,
     /// How long "there is nothing of this name" is believed.
     pub negative_ttl: Duration,
-    /// Names known without being used by the kernel.
-    pub cached_entries_max: usize,
+    /// Names that are known, those that the kernel holds included: at least an eighth of them beside what it holds. Each
+    /// takes less than 200 bytes.
+    pub names_max: usize,
+    /// Paths of what never changes: it is not checked again.
+    pub immutable: Globs,
+    /// Paths of files that are read past the kernel's page cache.
+    pub direct: Globs,
     /// LISTs that one directory may have under way.
     pub listing_requests_max: usize,
     /// Pages that all open directories together may hold, or have asked for, ahead of their readers: 1000 entries, about
@@ -85,6 +93,8 @@ pub struct FileSystem {
     /// One for each page that is ahead of its reader.
     listing_pages: Arc<Semaphore>,
     next_handle: AtomicU64,
+    /// Wakes whoever asks the kernel to forget.
+    crowded: OnceLock<SyncSender<()>>,
     /// The reasons for hiding keys that were already told.
     said_hidden: Mutex<Vec<Why>>,
 }
@@ -101,12 +111,8 @@ impl FileSystem {
         runtime: Handle,
     ) -> Arc<Self> {
         let ttl = Ttl::new(config.attr_ttl, config.negative_ttl);
-        let tree = Tree::new(
-            config.prefix.clone(),
-            ttl,
-            config.cached_entries_max,
-            Instant::now(),
-        );
+        let ttl = ttl.immutable(config.immutable.clone());
+        let tree = Tree::new(config.prefix.clone(), ttl, config.names_max, Instant::now());
         let listing_pages = Arc::new(Semaphore::new(config.listing_pages_max));
         Arc::new(Self {
             config,
@@ -121,8 +127,22 @@ impl FileSystem {
             directories: Mutex::default(),
             listing_pages,
             next_handle: AtomicU64::new(1),
+            crowded: OnceLock::new(),
             said_hidden: Mutex::default(),
         })
+    }
+
+    /// Wakes `waker`, whose channel has room for one, when the kernel holds too many names: [`Self::coldest`] says which it
+    /// should be asked to forget. To be called once.
+    pub fn when_crowded(&self, waker: SyncSender<()>) {
+        // A second one is not heard.
+        let _ = self.crowded.set(waker);
+    }
+
+    /// At most `max` names that the kernel should forget, and whether it holds too many with them.
+    pub fn coldest(&self, max: usize, choice: Choice) -> (Vec<Cold>, bool) {
+        let mut tree = self.tree();
+        (tree.coldest(max, choice), tree.is_crowded(Choice::Again))
     }
 
     /// The tree. Held for microseconds: never across an await, and no other lock is taken while it is held.

@@ -115,7 +115,12 @@ impl DirectoryView {
         let now = Instant::now();
         let mut tree = self.fs.tree();
         let ino = self.inode(&mut tree, entry, now)?;
-        let age = now.saturating_duration_since(tree.node(ino)?.checked());
+        let node = tree.node(ino)?;
+        if node.is_immutable() {
+            let ttl = tree.fresh_for(ino, now);
+            return self.fs.counted(&mut tree, ino, ttl);
+        }
+        let age = now.saturating_duration_since(node.checked());
         // The kernel may believe it for the whole time to live from now on, though the page is a little older: an open
         // looks at the true age.
         let attr_ttl = self.fs.config.attr_ttl;

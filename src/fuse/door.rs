@@ -15,7 +15,7 @@ use fuser::{
 
 use super::answer::{Answering, Refuse, entry, file_attr};
 use super::session::SessionOptions;
-use crate::fs::{Attributes, DirectoryEntry, Error, FileSystem, Room};
+use crate::fs::{Attributes, DirectoryEntry, Error, FileSystem, Mode, Opened, Room};
 use crate::op::{Caller, Op};
 use crate::tree::Ino;
 
@@ -92,12 +92,14 @@ fn attr(reply: ReplyAttr, attributes: Attributes) {
     reply.attr(&attributes.ttl, &file_attr(&attributes));
 }
 
-fn opened(reply: ReplyOpen, handle: u64) {
-    // An inode is one version, so what the kernel has of it stays right. Nothing is dirty, so no FLUSH is needed.
-    reply.opened(
-        FileHandle(handle),
-        FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_NOFLUSH,
-    );
+fn opened(reply: ReplyOpen, Opened { handle, mode }: Opened) {
+    let mode = match mode {
+        // An inode is one version, so what the kernel has of it stays right.
+        Mode::Cached => FopenFlags::FOPEN_KEEP_CACHE,
+        Mode::Direct => FopenFlags::FOPEN_DIRECT_IO,
+    };
+    // Nothing is dirty, so no FLUSH is needed.
+    reply.opened(FileHandle(handle), mode | FopenFlags::FOPEN_NOFLUSH);
 }
 
 fn xattr(reply: ReplyXattr, size: u32, value: &[u8]) {
@@ -160,9 +162,7 @@ impl Filesystem for Door {
     fn open(&self, request: &Request, number: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         let op = self.op("open", request, number);
         if flags.acc_mode() != fuser::OpenAccMode::O_RDONLY {
-            return self
-                .answering
-                .now(&op, reply, Err::<u64, _>(Error::ReadOnly), opened);
+            return self.answering.now(&op, reply, Err(Error::ReadOnly), opened);
         }
         if let Some(known) = self.fs.open_known(ino(number)) {
             return self.answering.now(&op, reply, known, opened);

@@ -34,6 +34,7 @@ mod interrupts;
 mod kernel;
 mod launch;
 mod memory;
+mod metadata;
 mod mount;
 mod names;
 mod preflight;

@@ -7,8 +7,6 @@ pub(in crate::cli) struct Limits {
     pub(in crate::cli) window_bytes_max: u64,
     /// Read-ahead GETs in flight. Past this OSS gains nothing more on the links that were measured.
     pub(in crate::cli) ahead_gets_max: usize,
-    /// Names and inodes known without being used by the kernel, about 300 bytes each.
-    pub(in crate::cli) cached_entries_max: usize,
     /// LISTs of one directory under way: 800,000 entries a second at 20 ms.
     pub(in crate::cli) listing_requests_max: usize,
     /// Pages of listings ahead of their readers, all directories together: 13 MB.
@@ -27,7 +25,6 @@ impl Limits {
         Self {
             window_bytes_max: 128 << 20,
             ahead_gets_max: 64,
-            cached_entries_max: 100_000,
             listing_requests_max: 16,
             listing_pages_max: 64,
             max_background: 64,

@@ -17,12 +17,12 @@ use super::args::MountArgs;
 use crate::credentials;
 use crate::object::Prefix;
 use crate::oss::{Endpoint, SignatureVersion};
-use crate::tree::NEGATIVE_TTL_MAX;
+use crate::tree::{Globs, NEGATIVE_TTL_MAX};
 
 pub(super) use limits::Limits;
 pub(super) use surroundings::Surroundings;
 use target::Target;
-use units::{duration, memory, mode};
+use units::{duration, globs, memory, mode, names};
 
 /// A mount as it is meant.
 #[derive(Debug, Clone)]
@@ -38,6 +38,9 @@ pub(super) struct Config {
     pub(super) memory_bytes: u64,
     pub(super) attr_ttl: Duration,
     pub(super) negative_ttl: Duration,
+    pub(super) immutable: Globs,
+    pub(super) direct: Globs,
+    pub(super) names_max: usize,
     pub(super) uid: u32,
     pub(super) gid: u32,
     pub(super) file_mode: u16,
@@ -86,6 +89,9 @@ impl Config {
             memory_bytes: memory(args.memory.as_deref(), around.memory_limit)?,
             attr_ttl,
             negative_ttl: attr_ttl.min(NEGATIVE_TTL_MAX),
+            immutable: globs("--immutable", &args.immutable)?,
+            direct: globs("--direct", &args.direct)?,
+            names_max: names(&args.max_cached_names)?,
             uid: args.uid.unwrap_or(around.uid),
             gid: args.gid.unwrap_or(around.gid),
             file_mode: mode("--file-mode", &args.file_mode)?,
