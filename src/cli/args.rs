@@ -102,6 +102,35 @@ pub(super) struct MountArgs {
     #[arg(long, env = "ROLEFS_PREFETCH_LIST", value_name = "PATH", value_parser = path())]
     pub(super) prefetch_list: Option<PathBuf>,
 
+    /// Data that never changes, by paths from the mount's root such as 'imagenet/**': its attributes are not checked
+    /// again. May be repeated; in the variable, patterns are separated by colons.
+    #[arg(
+        long,
+        env = "ROLEFS_IMMUTABLE",
+        value_name = "GLOB",
+        value_delimiter = ':'
+    )]
+    pub(super) immutable: Vec<String>,
+
+    /// Files that are read past the kernel's page cache, such as '**/*.tar': what is read once needs no cache. May be
+    /// repeated; in the variable, patterns are separated by colons.
+    #[arg(
+        long,
+        env = "ROLEFS_DIRECT",
+        value_name = "GLOB",
+        value_delimiter = ':'
+    )]
+    pub(super) direct: Vec<String>,
+
+    /// Names to keep at most, of 200 bytes each; the kernel is asked to forget what is more.
+    #[arg(
+        long,
+        env = "ROLEFS_MAX_CACHED_NAMES",
+        default_value = "200000",
+        value_name = "N"
+    )]
+    pub(super) max_cached_names: String,
+
     /// How long requests wait for credentials that have run out before they fail.
     #[arg(
         long,
@@ -181,6 +210,9 @@ impl MountArgs {
             &mut self.max_bandwidth,
         ] {
             text.take_if(|text| text.is_empty());
+        }
+        for patterns in [&mut self.immutable, &mut self.direct] {
+            patterns.retain(|pattern| !pattern.is_empty());
         }
         for path in [
             &mut self.log_file,

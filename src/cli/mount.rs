@@ -222,7 +222,11 @@ async fn prepare(
             prefix: config.prefix.clone(),
             attr_ttl: config.attr_ttl,
             negative_ttl: config.negative_ttl,
-            cached_entries_max: config.limits.cached_entries_max,
+            names_max: config.names_max,
+            immutable: config.immutable.clone(),
+            direct: config.direct.clone(),
+            listing_requests_max: config.limits.listing_requests_max,
+            listing_pages_max: config.limits.listing_pages_max,
             ownership: Ownership {
                 uid: config.uid,
                 gid: config.gid,

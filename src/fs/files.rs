@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::ahead::Purpose;
-use super::{Error, FileSystem};
+use super::{Error, FileSystem, Opened};
 use crate::op::Op;
 use crate::oss::Kind as OssKind;
 use crate::read::{self, Pending, Served};
@@ -34,7 +34,7 @@ pub struct PendingRead {
 impl FileSystem {
     /// Opens a file whose attributes are fresh; `None` if they must be checked first, or a look on disk is due.
     #[must_use]
-    pub fn open_known(&self, ino: Ino) -> Option<Result<u64, Error>> {
+    pub fn open_known(&self, ino: Ino) -> Option<Result<Opened, Error>> {
         match self.is_fresh(ino) {
             Ok(true) if self.needs_look(ino) => None,
             Ok(true) => Some(self.open_now(ino)),
@@ -57,14 +57,15 @@ impl FileSystem {
         if matches!(node.kind(), Kind::Directory) {
             return Err(Error::IsADirectory);
         }
-        Ok(Instant::now().saturating_duration_since(node.checked()) <= ttl)
+        let age = Instant::now().saturating_duration_since(node.checked());
+        Ok(age <= ttl || node.is_immutable())
     }
 
     /// Opens a file after asking OSS whether it is still what its name shows, where that is due.
     ///
     /// # Errors
     /// [`Error::Stale`] if it is not: the kernel then looks the name up again by itself; or what OSS says.
-    pub async fn open(&self, op: &Op, ino: Ino) -> Result<u64, Error> {
+    pub async fn open(&self, op: &Op, ino: Ino) -> Result<Opened, Error> {
         if !self.is_fresh(ino)? {
             self.check(op, ino, Purpose::Open).await?;
         }
@@ -73,7 +74,7 @@ impl FileSystem {
         self.open_now(ino)
     }
 
-    fn open_now(&self, ino: Ino) -> Result<u64, Error> {
+    fn open_now(&self, ino: Ino) -> Result<Opened, Error> {
         let file = self.file(ino)?;
         self.noted_open(ino);
         let handle = self.next_handle.fetch_add(1, Ordering::Relaxed);
@@ -81,7 +82,8 @@ impl FileSystem {
             .write()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(handle, (ino, file));
-        Ok(handle)
+        let mode = self.mode(ino);
+        Ok(Opened { handle, mode })
     }
 
     /// One more handle on the open file of an inode.

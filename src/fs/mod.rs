@@ -10,7 +10,8 @@
 //! - [`ahead`]: small files in one request each, and before they are asked for.
 //! - [`names`]: lookup, attributes, forget.
 //! - [`ask`]: the questions to OSS that a lookup needs, and what the role may ask ([`capabilities`]).
-//! - [`files`]: open, read, release; [`local`]: what the kernel may read by itself. - [`directories`]: opendir, readdir. - [`xattrs`]: `user.oss.*`.
+//! - [`files`]: open, read, release; [`mode`]: how the kernel reads, [`local`]: what it may read by itself. - [`directories`]: opendir,
+//!   readdir; [`listing`] fetches the pages, [`view`] shows them. - [`xattrs`]: `user.oss.*`.
 
 mod ahead;
 mod ask;
@@ -19,29 +20,35 @@ mod capabilities;
 mod directories;
 mod error;
 mod files;
+mod listing;
 mod local;
+mod mode;
 mod names;
+mod view;
 mod xattrs;
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 
 use crate::metrics::Metrics;
 use crate::object::Prefix;
 use crate::oss::Bucket;
 use crate::read::{self, Reader};
-use crate::tree::{Ino, Tree, Ttl, Why};
+use crate::tree::{Choice, Cold, Globs, Ino, Tree, Ttl, Why};
 
 pub use attributes::{Attributes, Ownership};
 pub use capabilities::{Capabilities, Probe};
-pub use directories::{DirectoryEntry, DirectoryView, Room};
 pub use error::Error;
 pub use files::PendingRead;
+pub use mode::{Mode, Opened};
 pub use names::{Entry, Found};
+pub use view::{DirectoryEntry, DirectoryView, Room};
 
 use ahead::Ahead;
 use directories::OpenDirectory;
@@ -56,8 +63,18 @@ pub struct Config {
     pub attr_ttl: Duration,
     /// How long "there is nothing of this name" is believed.
     pub negative_ttl: Duration,
-    /// Names known without being used by the kernel.
-    pub cached_entries_max: usize,
+    /// Names that are known, those that the kernel holds included: at least an eighth of them beside what it holds. Each
+    /// takes less than 200 bytes.
+    pub names_max: usize,
+    /// Paths of what never changes: it is not checked again.
+    pub immutable: Globs,
+    /// Paths of files that are read past the kernel's page cache.
+    pub direct: Globs,
+    /// LISTs that one directory may have under way.
+    pub listing_requests_max: usize,
+    /// Pages that all open directories together may hold, or have asked for, ahead of their readers: 1000 entries, about
+    /// 200 KB each.
+    pub listing_pages_max: usize,
     /// Owner and modes of everything.
     pub ownership: Ownership,
 }
@@ -77,7 +94,11 @@ pub struct FileSystem {
     /// By handle. READ looks here, so it is a lock for many readers.
     handles: RwLock<HashMap<u64, (Ino, Arc<read::File>)>>,
     directories: Mutex<HashMap<u64, Arc<tokio::sync::Mutex<OpenDirectory>>>>,
+    /// One for each page that is ahead of its reader.
+    listing_pages: Arc<Semaphore>,
     next_handle: AtomicU64,
+    /// Wakes whoever asks the kernel to forget.
+    crowded: OnceLock<SyncSender<()>>,
     /// The reasons for hiding keys that were already told.
     said_hidden: Mutex<Vec<Why>>,
     ahead: Ahead,
@@ -95,12 +116,9 @@ impl FileSystem {
         runtime: Handle,
     ) -> Arc<Self> {
         let ttl = Ttl::new(config.attr_ttl, config.negative_ttl);
-        let tree = Tree::new(
-            config.prefix.clone(),
-            ttl,
-            config.cached_entries_max,
-            Instant::now(),
-        );
+        let ttl = ttl.immutable(config.immutable.clone());
+        let tree = Tree::new(config.prefix.clone(), ttl, config.names_max, Instant::now());
+        let listing_pages = Arc::new(Semaphore::new(config.listing_pages_max));
         Arc::new_cyclic(|fs| Self {
             config,
             bucket,
@@ -112,10 +130,25 @@ impl FileSystem {
             files: Mutex::default(),
             handles: RwLock::default(),
             directories: Mutex::default(),
+            listing_pages,
             next_handle: AtomicU64::new(1),
+            crowded: OnceLock::new(),
             said_hidden: Mutex::default(),
             ahead: Ahead::new(Weak::clone(fs)),
         })
+    }
+
+    /// Wakes `waker`, whose channel has room for one, when the kernel holds too many names: [`Self::coldest`] says which it
+    /// should be asked to forget. To be called once.
+    pub fn when_crowded(&self, waker: SyncSender<()>) {
+        // A second one is not heard.
+        let _ = self.crowded.set(waker);
+    }
+
+    /// At most `max` names that the kernel should forget, and whether it holds too many with them.
+    pub fn coldest(&self, max: usize, choice: Choice) -> (Vec<Cold>, bool) {
+        let mut tree = self.tree();
+        (tree.coldest(max, choice), tree.is_crowded(Choice::Again))
     }
 
     /// The tree. Held for microseconds: never across an await, and no other lock is taken while it is held.

@@ -8,7 +8,7 @@ use super::ahead::Purpose;
 use super::ask::{Answer, Guess};
 use super::{Attributes, Error, FileSystem};
 use crate::op::Op;
-use crate::tree::{Ino, Kind, Known, NameError, Settled, Tree, valid_name};
+use crate::tree::{Choice, Ino, Kind, Known, NameError, Settled, Tree, valid_name};
 
 /// How often a name is asked for again because its answer was overtaken by the discovery that it was wrong.
 const ASKS_MAX: u32 = 4;
@@ -174,6 +174,7 @@ impl FileSystem {
     ) -> Option<Entry> {
         let node = tree.remember(ino)?;
         let attributes = Attributes::of(ino, node, &self.config.ownership, ttl);
+        self.gauge(tree);
         Some(Entry {
             fs: Arc::clone(self),
             attributes,
@@ -188,10 +189,16 @@ impl FileSystem {
         self.gauge(&tree);
     }
 
-    /// Says how large the tree is now.
+    /// Says how large the tree is now, also to whoever keeps it small.
     pub(super) fn gauge(&self, tree: &Tree) {
         let inodes = i64::try_from(tree.len()).unwrap_or(i64::MAX);
         self.metrics.tree.inodes.set(inodes);
+        if tree.is_crowded(Choice::New)
+            && let Some(crowded) = self.crowded.get()
+        {
+            // Full: it was woken already.
+            let _ = crowded.try_send(());
+        }
     }
 
     /// The attributes of an inode, if the tree's are fresh. They are those of the inode's version for ever, so an

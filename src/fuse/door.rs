@@ -17,7 +17,7 @@ use super::answer::{Answering, Refuse, entry, file_attr};
 use super::backing::Backings;
 use super::io_mode::Wish;
 use super::session::SessionOptions;
-use crate::fs::{Attributes, DirectoryEntry, Error, FileSystem, Room};
+use crate::fs::{Attributes, DirectoryEntry, Error, FileSystem, Mode, Opened, Room};
 use crate::op::{Caller, Op};
 use crate::tree::Ino;
 
@@ -164,13 +164,16 @@ impl Filesystem for Door {
         if flags.acc_mode() != fuser::OpenAccMode::O_RDONLY {
             return self.read_only("open", request, number, reply);
         }
-        let wish = if flags.0 & libc::O_DIRECT == 0 {
-            Wish::Fast
-        } else {
-            Wish::ByUs
-        };
+        let is_direct = flags.0 & libc::O_DIRECT != 0;
         let backings = Arc::clone(&self.backings);
-        let opened = move |reply, handle| backings.open(reply, number.0, handle, wish);
+        let opened = move |reply, Opened { handle, mode }| {
+            let wish = match mode {
+                Mode::Direct => Wish::Direct,
+                Mode::Cached if is_direct => Wish::ByUs,
+                Mode::Cached => Wish::Fast,
+            };
+            backings.open(reply, number.0, handle, wish);
+        };
         if let Some(known) = self.fs.open_known(ino(number)) {
             return self.answering.now(&op, reply, known, opened);
         }

@@ -33,10 +33,6 @@ pub(super) enum Wish {
     /// is right.
     ByUs,
     /// Past the page cache, whatever the caller says.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "for rules that name files to be read so")
-    )]
     Direct,
 }
 

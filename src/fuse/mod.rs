@@ -2,7 +2,8 @@
 //!
 //! Each callback does one of two things. What memory can answer is answered at once, on the thread that took the request
 //! from the kernel. What needs the network goes to a task that owns the reply ([`answer`]); no thread of the door ever
-//! blocks. [`pending`] lists those tasks and frees callers that were killed. [`errno`] is the one errno table.
+//! blocks. [`pending`] lists those tasks and frees callers that were killed. [`errno`] is the one errno table. [`forgetting`]
+//! asks the kernel to forget names when it holds too many.
 //!
 //! [`mount()`] makes the mount and yields a `/dev/fuse` descriptor; [`Session`] takes a descriptor, wherever it comes from.
 //!
@@ -13,6 +14,7 @@ mod answer;
 mod backing;
 mod door;
 mod errno;
+mod forgetting;
 mod io_mode;
 mod mount;
 mod pending;

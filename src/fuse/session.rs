@@ -11,6 +11,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::answer::Answering;
 use super::door::Door;
+use super::forgetting::Forgetting;
 use super::pending::Pending;
 use crate::fs::FileSystem;
 use crate::metrics::Metrics;
@@ -34,6 +35,7 @@ pub struct Session {
     inner: fuser::Session<Door>,
     pending: Arc<Pending>,
     watchdog: AbortOnDropHandle<()>,
+    forgetting: Forgetting,
 }
 
 impl fmt::Debug for Session {
@@ -71,12 +73,15 @@ impl Session {
             SessionACL::Owner
         };
         config.acl = acl;
-        let door = Door::new(fs, answering, options.clone());
+        let copy = fd.try_clone()?;
+        let door = Door::new(Arc::clone(&fs), answering, options.clone());
         let inner = fuser::Session::from_fd(door, fd, acl, config)?;
+        let forgetting = Forgetting::start(fs, copy, inner.notifier())?;
         Ok(Self {
             inner,
             pending,
             watchdog,
+            forgetting,
         })
     }
 
@@ -89,10 +94,12 @@ impl Session {
             inner,
             pending,
             watchdog,
+            forgetting,
         } = self;
         let ended = inner.run();
         pending.cancel_all();
         drop(watchdog);
+        drop(forgetting);
         ended
     }
 }

@@ -119,7 +119,7 @@ impl Tree {
         };
         let listed = directory.listed;
         let known = self.find(parent, name);
-        let as_of = known.map(|ino| self.nodes[&ino].asked).max(listed);
+        let as_of = known.map(|ino| self.nodes[ino].asked).max(listed);
         if as_of.is_some_and(|as_of| asked < as_of) {
             return self.outdated(known, &what, listed);
         }
@@ -137,7 +137,7 @@ impl Tree {
 
     /// An answer came that was asked before what is known: what is known holds.
     fn outdated(&mut self, known: Option<Ino>, what: &What, listed: Option<Instant>) -> Settled {
-        let Some((ino, node)) = known.and_then(|ino| Some((ino, self.nodes.get_mut(&ino)?))) else {
+        let Some((ino, node)) = known.and_then(|ino| Some((ino, self.nodes.get_mut(ino)?))) else {
             return Settled::AskAgain; // a later listing has not shown it
         };
         if Some(node.asked) < listed {
@@ -152,7 +152,7 @@ impl Tree {
     }
 
     fn report(&self, ino: Ino) -> Settled {
-        match self.nodes[&ino].what {
+        match self.nodes[ino].what {
             What::Directory(_) | What::Object(_) => Settled::Entry(ino),
             What::Nothing => Settled::Absent,
             What::Unknown => Settled::AskAgain,
@@ -161,7 +161,7 @@ impl Tree {
 
     /// The name of `ino` is `what` now: the same inode if it is the same thing, else another.
     fn renew(&mut self, ino: Ino, what: What, asked: Instant) -> Ino {
-        let Some(node) = self.nodes.get_mut(&ino) else {
+        let Some(node) = self.nodes.get_mut(ino) else {
             return ino;
         };
         match (&mut node.what, what) {
@@ -185,7 +185,7 @@ impl Tree {
         directory.whole = false;
         directory.losses = directory.losses.wrapping_add(1);
         if let Some(ino) = self.find(parent, name) {
-            let node = &self.nodes[&ino];
+            let node = &self.nodes[ino];
             if matches!(node.what, What::Nothing) && node.asked <= asked {
                 self.renew(ino, What::Unknown, asked);
             }
@@ -198,7 +198,7 @@ impl Tree {
     /// below it, so the walk ends at the first that needs nothing.
     fn confirm(&mut self, directory: Ino, asked: Instant) {
         let mut at = directory;
-        while let Some(node) = self.nodes.get_mut(&at) {
+        while let Some(node) = self.nodes.get_mut(at) {
             if node.stale || node.asked >= asked {
                 return;
             }

@@ -18,26 +18,34 @@
 //! [`Tree::complete_listing`]), for as long as a negative answer is good.
 //!
 //! **What the kernel holds is kept, the rest is bounded.** An inode lives while the kernel counts lookups of it, while it is
-//! open, or while something below it lives. All other names are kept as cached knowledge up to a bound; the longest
-//! unconfirmed go first (by second chance, so about). A name costs about 190 bytes beside its own text (the full key is built when it is needed: a
-//! [`Version`](crate::object::Version) held per name would double that).
+//! open, or while something below it lives. All other names are kept as cached knowledge up to a bound on all names; the longest
+//! unconfirmed go first (by second chance, so about). When the kernel alone holds that many, the coldest are asked back
+//! ([`Tree::coldest`]). A name of 24 bytes costs less than 200 bytes, its text and its place in all tables included (the full key is built
+//! when it is needed: a [`Version`](crate::object::Version) held per name would double that).
 //!
-//! [`Assembly`] makes settled entries of the pages of a listing, and [`DirectoryStream`] gives them the cookies of one open
+//! A [`Sweep`] says which pages of a listing to ask for, many at once, and puts them in order; [`Assembly`] makes settled entries of the pages of a listing, and [`DirectoryStream`] gives them the cookies of one open
 //! directory. `.` and `..` are not entries here; who answers the kernel adds them.
 
 mod answers;
 mod cookies;
+mod crowd;
+mod globs;
 mod listing;
 mod names;
 mod node;
+mod nodes;
 mod pins;
+mod sweep;
 mod table;
 #[cfg(test)]
 mod tests;
 
 pub use answers::{ListingStart, Settled};
 pub use cookies::{DirectoryStream, More, Position, Relist};
+pub use crowd::{Choice, Cold};
+pub use globs::{GlobError, Globs};
 pub use listing::{Assembly, Entry, Hidden, Page, Resume, What, Why};
 pub use names::{NAME_BYTES_MAX, NameError, valid_name};
 pub use node::{Ino, Kind, Node, Object};
-pub use table::{Known, NEGATIVE_TTL_MAX, PathError, Stale, Tree, Ttl};
+pub use sweep::{Next, Sweep, Ticket, Want};
+pub use table::{IMMUTABLE_TTL, Known, NEGATIVE_TTL_MAX, PathError, Stale, Tree, Ttl};

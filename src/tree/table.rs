@@ -1,13 +1,15 @@
 //! The names and inodes of a mount: what is known, what key they stand for.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hashbrown::HashTable;
 
+use super::globs::Globs;
 use super::node::{Directory, Ino, Node, What};
+use super::nodes::{Nodes, Slot};
 use crate::object::{KeyError, ObjectKey, Prefix, Version};
 
 /// The longest that a name may be taken as absent without asking again: what another node creates appears within it.
@@ -16,11 +18,15 @@ pub const NEGATIVE_TTL_MAX: Duration = Duration::from_secs(1);
 /// How long the root may be believed without asking, at least: it is there as long as the mount is.
 const ROOT_TTL_MIN: Duration = Duration::from_secs(1);
 
+/// How long the kernel is told to believe what never changes: longer than jobs run, and short enough for every kernel's clock.
+pub const IMMUTABLE_TTL: Duration = Duration::from_secs(30 * 86_400);
+
 /// How long an answer of the bucket is good, counted from the question.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Ttl {
     attributes: Duration,
     negative: Duration,
+    immutable: Globs,
 }
 
 impl Ttl {
@@ -31,7 +37,24 @@ impl Ttl {
         Self {
             attributes,
             negative: negative.min(NEGATIVE_TTL_MAX),
+            immutable: Globs::default(),
         }
+    }
+
+    /// What is found at these paths is good for ever, until a reader meets the opposite. What is not there is believed as
+    /// long as anywhere.
+    #[must_use]
+    pub fn immutable(mut self, paths: Globs) -> Self {
+        self.immutable = paths;
+        self
+    }
+
+    /// What is left at `now` of an answer about a node that is there.
+    fn left(&self, node: &Node, now: Instant) -> Option<Duration> {
+        if node.immutable {
+            return Some(IMMUTABLE_TTL);
+        }
+        left(node.asked, self.attributes, now)
     }
 }
 
@@ -77,11 +100,10 @@ pub struct Tree {
     prefix: Prefix,
     ttl: Ttl,
     /// At least 1.
-    pub(super) idle_max: usize,
-    /// Boxed: growing moves pointers, not nodes.
-    pub(super) nodes: HashMap<Ino, Box<Node>>,
+    pub(super) names_max: usize,
+    pub(super) nodes: Nodes,
     /// Nodes that are not stale, by (parent, name); the root has no name.
-    pub(super) index: HashTable<Ino>,
+    pub(super) index: HashTable<Slot>,
     /// Seeded: names come from outside.
     hasher: RandomState,
     last: Ino,
@@ -89,33 +111,45 @@ pub struct Tree {
     pub(super) queue: VecDeque<Ino>,
     /// Nodes with `idle`.
     pub(super) idle: usize,
+    /// Nodes with `asked_back`.
+    pub(super) asked_back: usize,
+    /// The slot that the search for the coldest has looked at last.
+    pub(super) hand: u32,
 }
 
 impl Tree {
-    /// A tree whose root stands for `prefix`. Of names that nothing holds, at most `idle_max` (at least 1) are kept.
+    /// A tree whose root stands for `prefix`. Names that nothing holds are let go when there are more than `names_max`
+    /// (at least 1) names in all; an eighth of that is always left to them.
     #[must_use]
-    pub fn new(prefix: Prefix, ttl: Ttl, idle_max: usize, now: Instant) -> Self {
-        let root = Node::new(Ino::ROOT, "", What::Directory(Directory::default()), now);
+    pub fn new(prefix: Prefix, ttl: Ttl, names_max: usize, now: Instant) -> Self {
+        let root = Node::new(
+            Ino::ROOT,
+            Ino::ROOT,
+            "",
+            What::Directory(Directory::default()),
+            now,
+        );
+        let mut nodes = Nodes::default();
+        nodes.insert(root);
         Self {
             prefix,
             ttl,
-            idle_max: idle_max.max(1),
-            nodes: HashMap::from([(Ino::ROOT, Box::new(root))]),
+            names_max: names_max.max(1),
+            nodes,
             index: HashTable::new(),
             hasher: RandomState::new(),
             last: Ino::ROOT,
             queue: VecDeque::new(),
             idle: 0,
+            asked_back: 0,
+            hand: 0,
         }
     }
 
     /// The inode, if it lives.
     #[must_use]
     pub fn node(&self, ino: Ino) -> Option<&Node> {
-        self.nodes
-            .get(&ino)
-            .map(Box::as_ref)
-            .filter(|node| node.is_inode())
+        self.nodes.get(ino).filter(|node| node.is_inode())
     }
 
     /// How many names and inodes are held, negative answers included.
@@ -125,7 +159,7 @@ impl Tree {
         self.nodes.len()
     }
 
-    /// How many of [`Self::len`] nothing holds: cached knowledge, bounded.
+    /// How many of [`Self::len`] nothing holds: cached knowledge.
     #[must_use]
     pub fn idle(&self) -> usize {
         self.idle
@@ -146,15 +180,13 @@ impl Tree {
                 Some(_) | None => Known::Unknown,
             };
         };
-        let node = &self.nodes[&ino];
+        let node = &self.nodes[ino];
         let is_passed_over = directory.listed.is_some_and(|started| node.asked < started);
         match (&node.what, is_passed_over) {
-            (What::Directory(_) | What::Object(_), false) => {
-                match left(node.asked, self.ttl.attributes, now) {
-                    Some(_) => Known::Fresh(ino),
-                    None => Known::Expired(ino),
-                }
-            }
+            (What::Directory(_) | What::Object(_), false) => match self.ttl.left(node, now) {
+                Some(_) => Known::Fresh(ino),
+                None => Known::Expired(ino),
+            },
             (What::Nothing, false) => match left(node.asked, self.ttl.negative, now) {
                 Some(left) => Known::Absent { left },
                 None => Known::Unknown,
@@ -178,7 +210,7 @@ impl Tree {
         }
         match self.node(ino) {
             Some(node) if !node.stale && !self.is_passed_over(node) => {
-                left(node.asked, self.ttl.attributes, now).unwrap_or_default()
+                self.ttl.left(node, now).unwrap_or_default()
             }
             Some(_) | None => Duration::ZERO,
         }
@@ -220,7 +252,7 @@ impl Tree {
         let mut names = Vec::new();
         let mut at = ino;
         while at != Ino::ROOT {
-            let node = self.nodes.get(&at).ok_or(PathError::Gone)?;
+            let node = self.nodes.get(at).ok_or(PathError::Gone)?;
             names.push(&*node.name);
             at = node.parent;
         }
@@ -229,10 +261,31 @@ impl Tree {
         Ok(format!("{}{}{end}", self.prefix.as_str(), names.join("/")))
     }
 
+    /// The names from the root of the mount to `ino`, joined by slashes; empty for the root.
+    ///
+    /// # Errors
+    /// [`PathError::Gone`].
+    pub fn path_in_mount(&self, ino: Ino) -> Result<String, PathError> {
+        let mut path = self.path(ino, "")?;
+        path.drain(..self.prefix.as_str().len());
+        Ok(path)
+    }
+
+    fn is_immutable(&self, parent: Ino, name: &str) -> bool {
+        if self.ttl.immutable.is_empty() {
+            return false;
+        }
+        match self.path_in_mount(parent) {
+            Ok(path) if path.is_empty() => self.ttl.immutable.matches(name),
+            Ok(path) => self.ttl.immutable.matches(&format!("{path}/{name}")),
+            Err(_) => false,
+        }
+    }
+
     pub(super) fn live_directory(&self, ino: Ino) -> Option<&Directory> {
         match self
             .nodes
-            .get(&ino)
+            .get(ino)
             .filter(|node| !node.stale)
             .map(|node| &node.what)
         {
@@ -242,7 +295,7 @@ impl Tree {
     }
 
     pub(super) fn live_directory_mut(&mut self, ino: Ino) -> Option<&mut Directory> {
-        let node = self.nodes.get_mut(&ino).filter(|node| !node.stale);
+        let node = self.nodes.get_mut(ino).filter(|node| !node.stale);
         match node.map(|node| &mut node.what) {
             Some(What::Directory(directory)) => Some(directory),
             Some(What::Object(_) | What::Nothing | What::Unknown) | None => None,
@@ -262,26 +315,28 @@ impl Tree {
     }
 
     pub(super) fn find(&self, parent: Ino, name: &str) -> Option<Ino> {
-        let is_it = |ino: &Ino| {
-            let node = &self.nodes[ino];
+        let is_it = |slot: &Slot| {
+            let node = &self.nodes[*slot];
             node.parent == parent && *node.name == *name
         };
-        self.index.find(self.hash(parent, name), is_it).copied()
+        let slot = self.index.find(self.hash(parent, name), is_it)?;
+        Some(self.nodes[*slot].ino)
     }
 
     /// Gives a free name to a new node.
     pub(super) fn insert(&mut self, parent: Ino, name: &str, what: What, asked: Instant) -> Ino {
         let ino = self.last.next();
         self.last = ino;
-        self.nodes
-            .insert(ino, Box::new(Node::new(parent, name, what, asked)));
+        let mut node = Node::new(ino, parent, name, what, asked);
+        node.immutable = self.is_immutable(parent, name);
+        let slot = self.nodes.insert(node);
         let hash = self.hash(parent, name);
         let (nodes, hasher) = (&self.nodes, &self.hasher);
-        self.index.insert_unique(hash, ino, |ino| {
-            let node = &nodes[ino];
+        self.index.insert_unique(hash, slot, |slot| {
+            let node = &nodes[*slot];
             hasher.hash_one((node.parent, &*node.name))
         });
-        if let Some(parent) = self.nodes.get_mut(&parent) {
+        if let Some(parent) = self.nodes.get_mut(parent) {
             parent.children += 1;
         }
         self.settle(parent);
@@ -292,7 +347,7 @@ impl Tree {
     /// Gives the name of `ino` to a new node; `ino` is stale.
     pub(super) fn replace(&mut self, ino: Ino, what: What, asked: Instant) -> Ino {
         self.unindex(ino);
-        let Some(node) = self.nodes.get_mut(&ino) else {
+        let Some(node) = self.nodes.get_mut(ino) else {
             return ino;
         };
         node.stale = true;
@@ -304,10 +359,13 @@ impl Tree {
     }
 
     pub(super) fn unindex(&mut self, ino: Ino) {
-        let node = &self.nodes[&ino];
+        let Some(slot) = self.nodes.slot(ino) else {
+            return;
+        };
+        let node = &self.nodes[slot];
         let hash = self.hash(node.parent, &node.name);
-        if let Ok(slot) = self.index.find_entry(hash, |other| *other == ino) {
-            slot.remove();
+        if let Ok(entry) = self.index.find_entry(hash, |other| *other == slot) {
+            entry.remove();
         }
     }
 }

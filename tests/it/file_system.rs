@@ -40,10 +40,11 @@ async fn lookup(
 }
 
 async fn open(fs: &FileSystem, ino: Ino) -> Result<u64, Error> {
-    match fs.open_known(ino) {
+    let opened = match fs.open_known(ino) {
         Some(known) => known,
         None => fs.open(&op(), ino).await,
-    }
+    };
+    opened.map(|opened| opened.handle)
 }
 
 async fn read(fs: &FileSystem, handle: u64, offset: u64, len: u64) -> Result<Vec<u8>, Error> {
@@ -257,8 +258,8 @@ async fn a_directory_shows_each_name_once_in_replies_of_any_size() {
         stack.put(&key, b"");
         expected.insert(key.trim_end_matches("/below").to_owned());
     }
-    for cached_entries_max in [1, 100_000] {
-        let (fs, _) = stack.file_system(TTL, cached_entries_max).await;
+    for names_max in [1, 100_000] {
+        let (fs, _) = stack.file_system(TTL, names_max).await;
         for (plus, room) in [(true, 7), (true, 300), (false, 7), (false, 5000)] {
             let handle = fs.opendir(Ino::ROOT).unwrap();
             let all = list(&fs, handle, 0, room, usize::MAX, plus).await;

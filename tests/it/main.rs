@@ -40,6 +40,7 @@ mod interrupts;
 mod kernel;
 mod launch;
 mod memory;
+mod metadata;
 mod mixed;
 mod mount;
 mod names;

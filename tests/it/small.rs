@@ -63,7 +63,9 @@ async fn read(fs: &Arc<FileSystem>, parent: Ino, name: &str) -> Option<Vec<u8>> 
             Some(known) => known,
             None => fs.open(&op(), ino).await,
         };
-        let Ok(handle) = opened else { continue };
+        let Ok(rolefs::fs::Opened { handle, .. }) = opened else {
+            continue;
+        };
         let served = match fs.try_read(handle, 0, 1 << 20).unwrap() {
             Ok(served) => Ok(served),
             Err(pending) => fs.read(&op(), pending).await,

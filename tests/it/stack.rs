@@ -14,6 +14,7 @@ use rolefs::op::Op;
 use rolefs::oss::{self, Bucket, Retry};
 use rolefs::read::{self, File, Reader};
 use rolefs::transport;
+use rolefs::tree::Globs;
 
 use crate::harness::{BUCKET, SOON};
 
@@ -119,7 +120,7 @@ impl Stack {
     pub(crate) async fn file_system(
         &self,
         attr_ttl: Duration,
-        cached_entries_max: usize,
+        names_max: usize,
     ) -> (Arc<FileSystem>, Vec<&'static str>) {
         let Probe {
             capabilities,
@@ -132,7 +133,11 @@ impl Stack {
             prefix: Prefix::root(),
             attr_ttl,
             negative_ttl: attr_ttl.min(Duration::from_secs(1)),
-            cached_entries_max,
+            names_max,
+            immutable: Globs::default(),
+            direct: Globs::default(),
+            listing_requests_max: 16,
+            listing_pages_max: 64,
             ownership: Ownership {
                 uid: 0,
                 gid: 0,

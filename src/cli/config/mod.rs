@@ -18,13 +18,13 @@ use super::args::MountArgs;
 use crate::credentials;
 use crate::object::Prefix;
 use crate::oss::{Endpoint, SignatureVersion};
-use crate::tree::NEGATIVE_TTL_MAX;
+use crate::tree::{Globs, NEGATIVE_TTL_MAX};
 
 pub(super) use disk::Disk;
 pub(super) use limits::Limits;
 pub(super) use surroundings::Surroundings;
 use target::Target;
-use units::{duration, max_bandwidth, max_qps, memory, mode};
+use units::{duration, globs, max_bandwidth, max_qps, memory, mode, names};
 
 /// A mount as it is meant.
 #[derive(Debug, Clone)]
@@ -45,6 +45,9 @@ pub(super) struct Config {
     pub(super) attr_ttl: Duration,
     pub(super) negative_ttl: Duration,
     pub(super) prefetch_list: Option<PathBuf>,
+    pub(super) immutable: Globs,
+    pub(super) direct: Globs,
+    pub(super) names_max: usize,
     pub(super) uid: u32,
     pub(super) gid: u32,
     pub(super) file_mode: u16,
@@ -101,6 +104,9 @@ impl Config {
             attr_ttl,
             negative_ttl: attr_ttl.min(NEGATIVE_TTL_MAX),
             prefetch_list: args.prefetch_list.map(absolute),
+            immutable: globs("--immutable", &args.immutable)?,
+            direct: globs("--direct", &args.direct)?,
+            names_max: names(&args.max_cached_names)?,
             uid: args.uid.unwrap_or(around.uid),
             gid: args.gid.unwrap_or(around.gid),
             file_mode: mode("--file-mode", &args.file_mode)?,

@@ -6,6 +6,10 @@ use anyhow::{Context, Result, ensure};
 use bytesize::ByteSize;
 
 use crate::buffer::MEMORY_BYTES_MIN;
+use crate::tree::Globs;
+
+/// The fewest names that a mount can work with: several open directories, a page of each.
+const NAMES_MIN: usize = 1000;
 
 /// Default of `--memory`, unless 1/8 of the memory limit is less.
 const MEMORY_BYTES_DEFAULT_MAX: u64 = 4 << 30;
@@ -35,6 +39,29 @@ pub(super) fn mode(flag: &str, text: &str) -> Result<u16> {
         .ok()
         .filter(|&mode| mode <= 0o777)
         .with_context(|| format!("{flag} {text}: not permission bits; write for instance 0644"))
+}
+
+/// Patterns of paths from the mount's root.
+pub(super) fn globs(flag: &str, patterns: &[String]) -> Result<Globs> {
+    // Each by itself: the message shows the one that is wrong.
+    for pattern in patterns {
+        Globs::new(std::slice::from_ref(pattern)).map_err(|error| {
+            anyhow::anyhow!(
+                "{flag} {pattern}: not a pattern: {error}; write for instance imagenet/** or '**/*.tar'"
+            )
+        })?;
+    }
+    Globs::new(patterns).map_err(|error| anyhow::anyhow!("{flag}: too many patterns: {error}"))
+}
+
+/// `--max-cached-names`.
+pub(super) fn names(text: &str) -> Result<usize> {
+    text.parse::<usize>()
+        .ok()
+        .filter(|names| *names >= NAMES_MIN)
+        .with_context(|| {
+            format!("--max-cached-names {text}: not a number of at least {NAMES_MIN}; write for instance 1000000")
+        })
 }
 
 /// `--memory`, or its default for a machine with so much.
@@ -124,6 +151,27 @@ mod tests {
         for bad in ["", "0", "65535", "fast"] {
             assert!(max_bandwidth(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn names_have_a_minimum() {
+        assert_eq!(names("1000").ok(), Some(1000));
+        for bad in ["999", "", "many", "-1"] {
+            assert!(names(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_bad_pattern_is_named_with_its_flag_and_a_remedy() {
+        let patterns = ["good/**", "bad/{a", "*"].map(str::to_owned);
+        let told = globs("--direct", &patterns).map_err(|error| error.to_string());
+        let told = told.expect_err("an open brace");
+        assert!(
+            told.starts_with("--direct bad/{a: ") && told.contains("write"),
+            "{told}"
+        );
+        assert!(!told.contains('\n'));
+        assert!(globs("--direct", &patterns[..1]).is_ok_and(|globs| globs.matches("good/x")));
     }
 
     #[test]

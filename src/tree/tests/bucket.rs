@@ -10,17 +10,17 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 
 use super::counts::check_counts;
-use super::object;
+use super::{object, page};
 use crate::object::Prefix;
 use crate::tree::{
-    DirectoryStream, Entry, Ino, Kind, Known, ListingStart, More, Node, Page, Position, Settled,
+    Choice, DirectoryStream, Entry, Ino, Kind, Known, ListingStart, More, Node, Position, Settled,
     Tree, Ttl,
 };
 
 const NAMES: [&str; 3] = ["a", "b", "a-"];
 const KEYS: [&str; 8] = ["a", "b", "a-", "a/a", "a/b", "b/a", "a/a/a", "a/a/b"];
 
-type Keys = BTreeMap<&'static str, u64>;
+type Keys = super::FewKeys;
 
 /// What a name is at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +58,8 @@ enum Step {
     Forget(usize, u64),
     Open(usize),
     Close(usize),
+    /// The kernel is asked to forget so many names, and forgets them.
+    Crowd(usize),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -75,7 +77,8 @@ fn step() -> impl Strategy<Value = Step> {
         3 => any.clone().prop_map(Step::Remember),
         3 => (any.clone(), 1..3_u64).prop_map(|(ino, lookups)| Step::Forget(ino, lookups)),
         2 => any.clone().prop_map(Step::Open),
-        2 => any.prop_map(Step::Close),
+        2 => any.clone().prop_map(Step::Close),
+        2 => any.prop_map(Step::Crowd),
     ]
 }
 
@@ -244,6 +247,15 @@ impl World {
                 self.tree.mark_stale(ino, self.now);
                 let node = self.tree.node(ino);
                 assert!(ino == Ino::ROOT || node.is_none_or(Node::is_stale));
+            }
+            Step::Crowd(count) => {
+                for cold in self.tree.coldest(count % 5, Choice::New) {
+                    let node = self.tree.node(cold.ino).unwrap();
+                    assert!(node.object().is_some() && node.opens() == 0);
+                    assert_eq!((node.parent(), node.name()), (cold.parent, &*cold.name));
+                    let held = self.pins.get_mut(&cold.ino).unwrap();
+                    self.tree.forget(cold.ino, std::mem::take(&mut held.0));
+                }
             }
             Step::Remember(_) | Step::Forget(..) | Step::Open(_) | Step::Close(_) => self.pin(step),
         }
@@ -429,39 +441,6 @@ impl World {
             Known::Stale => assert!(self.tree.node(parent).unwrap().is_stale()),
         }
     }
-}
-
-/// A page of two keys or common prefixes.
-fn page(keys: &Keys, prefix: &str, after: Option<&str>) -> (Page, More) {
-    let mut found: Vec<(String, Option<u64>)> = Vec::new();
-    for (key, version) in keys {
-        let Some(rest) = key
-            .strip_prefix(prefix)
-            .filter(|_| after.is_none_or(|after| *key > after))
-        else {
-            continue;
-        };
-        let item = match rest.find('/') {
-            Some(slash) => (format!("{prefix}{}", &rest[..=slash]), None),
-            None => ((*key).to_owned(), Some(*version)),
-        };
-        if found.last() != Some(&item) {
-            found.push(item);
-        }
-    }
-    let more = if found.len() > 2 {
-        More::Follows
-    } else {
-        More::Ends
-    };
-    let mut page = Page::default();
-    for (key, version) in found.into_iter().take(2) {
-        match version {
-            Some(version) => page.objects.push((key, object(version))),
-            None => page.prefixes.push(key),
-        }
-    }
-    (page, more)
 }
 
 fn run(steps: &[Step], ttl_ms: u64, idle_max: usize) {

@@ -13,16 +13,21 @@ use crate::tree::{
 };
 
 /// The same moment, always: the age of entries doesn't matter here.
-fn now() -> Instant {
+pub(super) fn now() -> Instant {
     static NOW: LazyLock<Instant> = LazyLock::new(Instant::now);
     *NOW
 }
 
-type Keys = BTreeMap<String, u64>;
+pub(super) type Keys = BTreeMap<String, u64>;
 
 /// ListObjectsV2 with delimiter `/`, by the book: at most `max` keys and common prefixes after `start_after`. Whether a
 /// common prefix comes after itself, the book doesn't say: here it does if `max` is even.
-fn list(keys: &Keys, prefix: &str, start_after: Option<&str>, max: usize) -> (Page, More) {
+pub(super) fn list(
+    keys: &Keys,
+    prefix: &str,
+    start_after: Option<&str>,
+    max: usize,
+) -> (Page, More) {
     let mut page = Page::default();
     let mut count = 0;
     for (key, version) in keys {
@@ -55,7 +60,7 @@ fn list(keys: &Keys, prefix: &str, start_after: Option<&str>, max: usize) -> (Pa
 }
 
 /// The directory that a reader of all keys makes, in the order of `name/`.
-fn directory(keys: &Keys, prefix: &str) -> Vec<Entry> {
+pub(super) fn directory(keys: &Keys, prefix: &str) -> Vec<Entry> {
     let mut entries = BTreeMap::new();
     for (key, version) in keys {
         let Some(rest) = key.strip_prefix(prefix).filter(|rest| !rest.is_empty()) else {
@@ -80,7 +85,7 @@ fn directory(keys: &Keys, prefix: &str) -> Vec<Entry> {
     entries.into_iter().map(entry).collect()
 }
 
-fn keys() -> impl Strategy<Value = Keys> {
+pub(super) fn keys() -> impl Strategy<Value = Keys> {
     let key = prop_oneof![
         4 => "[a/.-]{1,4}",
         2 => "d/[ab/.!-]{0,4}",
@@ -90,7 +95,7 @@ fn keys() -> impl Strategy<Value = Keys> {
     prop::collection::btree_map(key, 0..9_u64, 0..40)
 }
 
-fn prefix() -> impl Strategy<Value = Prefix> {
+pub(super) fn prefix() -> impl Strategy<Value = Prefix> {
     prop::sample::select(vec!["", "d/", "a/"]).prop_map(|prefix| Prefix::new(prefix).unwrap())
 }
 
