@@ -1,7 +1,7 @@
 //! Objects on a local disk: below the cache in memory, across restarts, shared by the mounts of one host.
 //!
 //! A version has a raw, sparse file with the object's bytes at the object's offsets, and a map that says which blocks are there
-//! and what their CRC-64 is ([`format`]). An object of one block has both in one file. Names are hashes of everything that tells
+//! and what their CRC-64 is ([`mod@format`]). An object of one block has both in one file. Names are hashes of everything that tells
 //! a version from others, so a replaced object is another file and nothing is ever invalidated.
 //!
 //! **A miss is the worst that happens.** What is torn, garbage, cut, unreadable or of somebody else is fetched from OSS again.

@@ -1,6 +1,7 @@
 //! The cache on disk, by real mounts: what it saves, what it survives, and that no reader ever notices it.
 
 use std::fs::{self, File};
+use std::ops::RangeBounds;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -26,6 +27,25 @@ pub(crate) fn passthrough_opens(metrics: &Metrics) -> u64 {
 
 pub(crate) fn gets(metrics: &Metrics) -> u64 {
     metrics.value("rolefs_oss_get_requests_total")
+}
+
+/// True where the kernel can read files by itself: from Linux 6.9 on.
+pub(crate) fn is_passthrough_there() -> bool {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut numbers = release
+        .split(['.', '-'])
+        .map_while(|part| part.parse::<u32>().ok());
+    (numbers.next(), numbers.next()) >= (Some(6), Some(9))
+}
+
+/// The kernel has read by itself in so many opens, where it can.
+#[track_caller]
+fn assert_passthrough(metrics: &Metrics, opens: impl RangeBounds<u64>) {
+    let counted = passthrough_opens(metrics);
+    assert!(
+        opens.contains(&counted) || !is_passthrough_there(),
+        "{counted}"
+    );
 }
 
 /// READs that reached us. What the kernel reads by itself is not among them.
@@ -95,9 +115,11 @@ fn a_second_mount_asks_for_no_byte_and_lets_the_kernel_read() {
     }
     let metrics = second.unmount();
     assert_eq!(gets(&metrics), 0);
-    assert_eq!(passthrough_opens(&metrics), 3);
+    assert_passthrough(&metrics, 3..=3);
     // The small object, once: from then on it is in the page cache.
-    assert_eq!((hits(&metrics), reads(&metrics)), (1, 1));
+    if is_passthrough_there() {
+        assert_eq!((hits(&metrics), reads(&metrics)), (1, 1));
+    }
 }
 
 #[test]
@@ -121,10 +143,10 @@ fn what_was_just_read_is_read_by_the_kernel_once_it_is_closed() {
     // The last RELEASE is sent in the background.
     wait_for(SOON, "the kernel reads by itself", || {
         assert!(mount.read("x") == bytes);
-        mount.log_text().contains("the kernel reads")
+        mount.log_text().contains("the kernel reads") || !is_passthrough_there()
     });
     let metrics = mount.unmount();
-    assert!(passthrough_opens(&metrics) > 0);
+    assert_passthrough(&metrics, 1..);
     assert_eq!(metrics.value("rolefs_fuse_errors_total"), 0);
 }
 
@@ -165,7 +187,7 @@ fn all_ways_of_reading_mix_on_a_file_that_the_kernel_reads() {
     drop(buffered);
     let metrics = second.unmount();
     assert_eq!(gets(&metrics), 0);
-    assert!(passthrough_opens(&metrics) > 0);
+    assert_passthrough(&metrics, 1..);
     assert_eq!(metrics.value("rolefs_fuse_errors_total"), 0);
 }
 
@@ -212,7 +234,7 @@ fn opens_mix_while_the_file_becomes_complete() {
     let metrics = mount.unmount();
     assert_eq!(metrics.value("rolefs_fuse_errors_total"), 0);
     assert_eq!(metrics.value("rolefs_disk_verified_total"), 6);
-    assert!(passthrough_opens(&metrics) > 0);
+    assert_passthrough(&metrics, 1..);
 }
 
 #[test]
@@ -243,7 +265,7 @@ fn an_object_that_is_replaced_under_the_kernels_eyes_stays_one_version() {
     assert!(map[..] == large[..]);
     drop((old, map));
     let metrics = second.unmount();
-    assert!(passthrough_opens(&metrics) > 0);
+    assert_passthrough(&metrics, 1..);
     assert_eq!(metrics.value("rolefs_fuse_errors_total"), 0);
 }
 
@@ -276,7 +298,7 @@ fn bytes_that_were_altered_on_disk_are_fetched_again() {
     assert!(third.read("small") == small);
     let metrics = third.unmount();
     assert_eq!(gets(&metrics), 0, "what was fetched again is there again");
-    assert_eq!(passthrough_opens(&metrics), 1);
+    assert_passthrough(&metrics, 1..=1);
 }
 
 #[test]
@@ -359,7 +381,7 @@ fn two_mounts_share_a_cache() {
         let metrics = mount.unmount();
         assert_eq!(metrics.value("rolefs_disk_bad_blocks_total"), 0);
         assert_eq!(metrics.value("rolefs_disk_errors_total"), 0);
-        assert!(passthrough_opens(&metrics) > 0);
+        assert_passthrough(&metrics, 1..);
     }
 }
 
@@ -434,6 +456,7 @@ fn every_byte_is_right_whatever_happens_at_the_same_time() {
         let metrics = mount.unmount();
         assert_eq!(metrics.value("rolefs_fuse_errors_total"), 0);
         assert_eq!(metrics.value("rolefs_disk_bad_blocks_total"), 0);
-        assert!(hits(&metrics) > 0 && passthrough_opens(&metrics) > 0);
+        assert!(hits(&metrics) > 0);
+        assert_passthrough(&metrics, 1..);
     }
 }
