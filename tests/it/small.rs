@@ -170,6 +170,18 @@ async fn names_from_a_listing_that_have_grown_old_cost_a_get_and_no_head() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_are_fetched_ahead_too_where_a_listing_has_shown_them() {
+    const FILES: usize = 500;
+    let (stack, fs) = data_set(FILES, Duration::from_secs(60)).await;
+    let parent = directory(&fs).await;
+    list(&fs, parent).await;
+    read_all(&fs, parent, shuffled(FILES), 4).await;
+    assert_eq!(stack.server.stats().get(), FILES as u64);
+    let ahead = stack.metrics.read.ahead_bytes.get();
+    assert!(ahead > 1_000_000, "{ahead} bytes ahead");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_storm_of_stats_fetches_no_bodies() {
     const FILES: usize = 300;
     let (stack, fs) = data_set(FILES, SHORT_TTL).await;

@@ -186,9 +186,9 @@ impl Scan {
         self.items.len()
     }
 
-    /// Distinct files read.
+    /// Distinct files read, those too that the listing has not come to.
     pub(super) fn reads(&self) -> usize {
-        self.reads
+        self.reads + self.early.len()
     }
 
     /// Bytes fetched ahead that nobody has read.
