@@ -4,7 +4,7 @@
 //! **How many.** The wire rewards parallel GETs up to some number and no further: what comes after costs memory, and CPU
 //! for connections that wait for each other. The number is looked for among [`LEVELS`]. An **epoch** is a time in which GETs
 //! were held back by the number, so that what arrived says something of the number and not of the readers. Each epoch
-//! gives its level a rate. At first levels are climbed, two at a time, as long as the rate grows; then the lowest level
+//! gives its level a rate. At first levels are climbed as long as the rate grows; then the lowest level
 //! stays whose rate is within a few per cent of the best, and now and then the level above or below is tried for one
 //! epoch. Rates of levels that look better than they are correct themselves: they are chosen, and measured.
 //! Rising latency needs no rule of its own: where more GETs in flight only wait longer, fewer have the same rate.
@@ -27,7 +27,7 @@ const GUESSED_RATE: f64 = 3.2e9;
 
 /// The most and the fewest GETs that are guessed. More have to be earned: where the CPU is the bound, connections beyond need
 /// only cost memory, and fresh memory costs CPU.
-const GUESS_MAX: usize = 16;
+const GUESS_MAX: usize = 12;
 const GUESS_MIN: usize = 4;
 
 /// The guess before the first GET has ended.
@@ -37,7 +37,7 @@ const BLIND_GUESS: usize = 12;
 const EPOCH_MIN: Duration = Duration::from_millis(100);
 
 /// A higher level is climbed on from if its rate is so many times that of the best below.
-const CLIMB: f64 = 1.15;
+const CLIMB: f64 = 1.12;
 
 /// A level is as good as the best if it has this share of its rate.
 const AS_GOOD: f64 = 0.95;
@@ -312,7 +312,7 @@ impl Link {
     fn climb(&mut self, rate: f64, ceiling: usize) {
         let below = self.rates[..self.level].iter().flatten();
         let below = below.copied().fold(0.0, f64::max);
-        let next = (self.level + 2).min(ceiling);
+        let next = (self.level + 1).min(ceiling);
         if rate >= CLIMB * below && next > self.level {
             self.level = next;
             return;
