@@ -22,10 +22,10 @@ use crate::buffer::Class;
 use crate::metrics::Metrics;
 use crate::object::Version;
 
-/// GETs of read-ahead that are planned beyond those in flight: half as many, at least two. They keep the wire busy while the
-/// oldest GET, which the reader needs next, ends after younger ones; and they show that it is the wire that holds readers up.
+/// GETs of read-ahead that are planned beyond those in flight: a quarter more, at least two. They keep the wire busy when one
+/// ends, and show that it is the wire that holds readers up. More would be memory for nothing.
 fn queued(gets: usize) -> usize {
-    (gets / 2).max(2)
+    (gets / 4).max(2)
 }
 
 /// All GETs of blocks, in flight and waiting.

@@ -4,7 +4,7 @@
 //! **How many.** The wire rewards parallel GETs up to some number and no further: what comes after costs memory, and CPU
 //! for connections that wait for each other. The number is looked for among [`LEVELS`]. An **epoch** is a time in which GETs
 //! were held back by the number, so that what arrived says something of the number and not of the readers. Each epoch
-//! gives its level a rate. At first levels are climbed, two at a time, as long as the rate grows; then the lowest level
+//! gives its level a rate. At first levels are climbed as long as the rate grows; then the lowest level
 //! stays whose rate is within a few per cent of the best, and now and then the level above or below is tried for one
 //! epoch. Rates of levels that look better than they are correct themselves: they are chosen, and measured.
 //! Rising latency needs no rule of its own: where more GETs in flight only wait longer, fewer have the same rate.
@@ -15,7 +15,7 @@
 //! [`GUESSED_RATE`], so that a stream of a second is not spent on climbing.
 //!
 //! **How long.** A GET costs a time to its first byte in which its connection carries nothing. A part is so long that this is
-//! at most a fifth of it.
+//! about a fifth of it, for a GET that has link and CPU for itself: where they are short, shorter parts would only cost more.
 
 use std::time::{Duration, Instant};
 
@@ -25,8 +25,9 @@ const LEVELS: [usize; 15] = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 
 /// Bytes per second that the first guess aims at: 25 Gbit/s.
 const GUESSED_RATE: f64 = 3.2e9;
 
-/// The most and the fewest GETs that are guessed.
-const GUESS_MAX: usize = 32;
+/// The most and the fewest GETs that are guessed. More have to be earned: where the CPU is the bound, connections beyond need
+/// only cost memory, and fresh memory costs CPU.
+const GUESS_MAX: usize = 12;
 const GUESS_MIN: usize = 4;
 
 /// The guess before the first GET has ended.
@@ -36,7 +37,7 @@ const BLIND_GUESS: usize = 12;
 const EPOCH_MIN: Duration = Duration::from_millis(100);
 
 /// A higher level is climbed on from if its rate is so many times that of the best below.
-const CLIMB: f64 = 1.15;
+const CLIMB: f64 = 1.12;
 
 /// A level is as good as the best if it has this share of its rate.
 const AS_GOOD: f64 = 0.95;
@@ -52,9 +53,12 @@ const FORBIDDEN_MAX: Duration = Duration::from_secs(160);
 /// Weight of a new measurement.
 const WEIGHT: f64 = 0.5;
 
-/// The shortest and the longest part, in bytes.
+/// What the best GET fades by with each that follows.
+const FORGETTING: f64 = 0.005;
+
+/// The shortest and the longest part, in bytes. Parts of 16 MiB doubled every window and were slower at 20 ms.
 const PART_BYTES_MIN: u64 = 1 << 20;
-const PART_BYTES_MAX: u64 = 16 << 20;
+const PART_BYTES_MAX: u64 = 8 << 20;
 
 /// What a request costs beside its latency: it is signed, sent and answered.
 const REQUEST_COST: Duration = Duration::from_millis(1);
@@ -117,11 +121,10 @@ pub(super) struct Link {
     /// Until when levels from here on are forbidden.
     forbidden: Option<(usize, Instant)>,
     forbidden_for: Duration,
-    /// Seconds to the first byte, and bytes per second of one connection; averages.
+    /// Seconds to the first byte, and bytes per second of one connection, as they are when it has link and CPU for itself:
+    /// the best that were seen, forgotten slowly.
     first_byte: Option<f64>,
     connection_rate: Option<f64>,
-    /// The fastest connection, which had the link for itself.
-    fastest: f64,
 }
 
 impl Link {
@@ -143,7 +146,6 @@ impl Link {
             forbidden_for: FORBIDDEN_MIN,
             first_byte: None,
             connection_rate: None,
-            fastest: 0.0,
         }
     }
 
@@ -219,8 +221,7 @@ impl Link {
             return;
         }
         let took = now.saturating_duration_since(epoch.began);
-        // The first round still has GETs of the number before, so two are waited for.
-        if epoch.done < epoch.older + 2 * self.gets() || took < EPOCH_MIN {
+        if epoch.done < epoch.older + self.gets() || took < EPOCH_MIN {
             return;
         }
         let bytes = counts.bytes.saturating_sub(epoch.counts.bytes);
@@ -239,17 +240,14 @@ impl Link {
     }
 
     fn learn(&mut self, sample: &Sample) {
-        let average = |known: &mut Option<f64>, new: f64| {
-            // One that was retried for seconds says nothing of the link.
-            let new = known.map_or(new, |known| new.min(4.0 * known));
-            *known = Some(known.map_or(new, |known| known + 0.1 * (new - known)));
-        };
-        average(&mut self.first_byte, sample.first_byte.as_secs_f64());
+        let first_byte = sample.first_byte.as_secs_f64();
+        let known = self.first_byte.get_or_insert(first_byte);
+        *known = first_byte.min(*known * (1.0 + FORGETTING));
         let body = sample.body.as_secs_f64();
         if sample.bytes >= PART_BYTES_MIN && body > 0.0 {
             let rate = sample.bytes as f64 / body;
-            average(&mut self.connection_rate, rate);
-            self.fastest = self.fastest.max(rate);
+            let known = self.connection_rate.get_or_insert(rate);
+            *known = rate.max(*known * (1.0 - FORGETTING));
         }
         if self.rates.iter().all(Option::is_none) && self.forbidden.is_none() {
             self.guess();
@@ -257,12 +255,11 @@ impl Link {
     }
 
     fn guess(&mut self) {
-        let Some(first_byte) = self.first_byte.filter(|_| self.fastest > 0.0) else {
+        let (Some(first_byte), Some(rate)) = (self.first_byte, self.connection_rate) else {
             return;
         };
-        // Of the fastest: the others shared the link, and to give them more company would slow them down further.
         let part = self.part_bytes() as f64;
-        let effective = part / (first_byte + part / self.fastest);
+        let effective = part / (first_byte + part / rate);
         let wanted = (GUESSED_RATE / effective).ceil();
         let wanted = wanted.clamp(GUESS_MIN as f64, GUESS_MAX as f64);
         let level = LEVELS.iter().position(|&gets| gets as f64 >= wanted);
@@ -315,7 +312,7 @@ impl Link {
     fn climb(&mut self, rate: f64, ceiling: usize) {
         let below = self.rates[..self.level].iter().flatten();
         let below = below.copied().fold(0.0, f64::max);
-        let next = (self.level + 2).min(ceiling);
+        let next = (self.level + 1).min(ceiling);
         if rate >= CLIMB * below && next > self.level {
             self.level = next;
             return;
