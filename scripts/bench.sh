@@ -8,6 +8,7 @@
 #   scripts/bench.sh --quick                  less of everything, once; below five minutes once built
 #   scripts/bench.sh --workload R1 --workload R2 --subject "mount;raw"
 #   scripts/bench.sh --read-ahead 128         as in a container whose /sys is read-only
+#   scripts/bench.sh --no-container         readers of large files may fill all memory, see scripts/bench/container.py
 #   scripts/bench.sh --chart scripts/bench/chart.svg
 #   scripts/bench.sh --help                   the names of everything
 set -euo pipefail

@@ -23,6 +23,8 @@ class Bench:
         self.directory = directory
         self.yardstick = options.binaries / "rolefs-bench"
         self.rolefs = options.binaries / "rolefs"
+        # Words before every command that reads through the kernel's page cache.
+        self.before = []
 
     def list_of(self, name, lines):
         """A file with these lines."""
@@ -36,7 +38,8 @@ class Bench:
 
     def measure(self, command, daemon=None):
         """A run of `rolefs-bench`."""
-        return meter.run([self.yardstick, *command], self.server.pid, daemon, self.environment)
+        before = self.before if daemon else []
+        return meter.run([*before, self.yardstick, *command], self.server.pid, daemon, self.environment)
 
     def measure_worker(self, command):
         """A run of another program that prints the same report, if it ends in time."""

@@ -18,6 +18,7 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import chart  # noqa: E402
+import container  # noqa: E402
 import data  # noqa: E402
 import links  # noqa: E402
 import meter  # noqa: E402
@@ -41,6 +42,7 @@ def arguments():
     parser.add_argument("--repetitions", type=int, help="of the mount, raw and null; default 3, with --quick 1")
     parser.add_argument("--mount-option", action="append", default=[], help="passed to rolefs mount, as --memory=1GiB")
     parser.add_argument("--read-ahead", type=int, metavar="KIB", help="the kernel's read-ahead of every mount, such as 128")
+    parser.add_argument("--no-container", action="store_true", help="readers of large files may use all memory")
     parser.add_argument("--chart", type=pathlib.Path, help="write the chart there, too")
     parser.add_argument("--binaries", type=pathlib.Path, required=True, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -67,6 +69,8 @@ class Run:
         self.scale = SCALES["quick" if options.quick else "full"]
         self.repetitions = options.repetitions or self.scale.repetitions
         self.workloads = [entry for entry in WORKLOADS if entry.id in options.workload and entry.link in options.link]
+        # Words that put a command into a container, if there is one.
+        self.container = []
         self.samples = {}
         self.skipped = {}
         self.failed = False
@@ -111,6 +115,7 @@ class Run:
             return
         what = f"{workload.id} {workload.link} {workload.task.name}: {subject}"
         say(f"{what} {repetition + 1}/{often}")
+        bench.before = self.container if workload.id in container.WORKLOADS else []
         try:
             sample = SUBJECTS[subject].run(bench, workload.task)
         except Skip as reason:
@@ -163,6 +168,8 @@ def main():
         say("touches memory")
         meter.touch_memory(TOUCHED_BYTES)
         run.make_data()
+        if not options.no_container:
+            run.container = stack.enter_context(container.container())
         run.measure()
     rows = run.rows()
     judged = [*table.judge(rows, run.workloads), table.judge_memory(rows, memory_budget(options.mount_option))]

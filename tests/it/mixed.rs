@@ -1,4 +1,5 @@
-//! Every way of reading at once, at random, with faults: every byte that comes is compared.
+//! Every way of reading at once, at random, with faults: every byte that comes is compared. Half of the readers have a mount
+//! with a cache on disk, where the kernel reads by itself what is whole.
 //!
 //! Ten seconds; ten minutes with `ROLEFS_TEST_SOAK=1`.
 
@@ -132,8 +133,8 @@ fn read_once(mount: &Mount, name: &str, expected: &[u8], random: &mut fastrand::
     total
 }
 
-/// Reads at random by many threads for the test's time.
-fn read_for_a_while(mount: &Mount, objects: &[(String, Vec<u8>)]) -> u64 {
+/// Reads at random by many threads, in turns of both mounts, for the test's time.
+fn read_for_a_while(mounts: [&Mount; 2], objects: &[(String, Vec<u8>)]) -> u64 {
     let is_soak = std::env::var_os("ROLEFS_TEST_SOAK").is_some();
     let deadline = Instant::now() + Duration::from_secs(if is_soak { 600 } else { 10 });
     let total = AtomicU64::new(0);
@@ -144,6 +145,7 @@ fn read_for_a_while(mount: &Mount, objects: &[(String, Vec<u8>)]) -> u64 {
                 let mut random = fastrand::Rng::with_seed(SEED + reader);
                 while Instant::now() < deadline {
                     let (name, expected) = &objects[random.usize(..objects.len())];
+                    let mount = mounts[random.usize(..2)];
                     let bytes = read_once(mount, name, expected, &mut random);
                     total.fetch_add(bytes, Ordering::Relaxed);
                 }
@@ -171,20 +173,25 @@ fn all_ways_of_reading_at_once_give_the_same_bytes() {
     for (name, bytes) in &objects {
         world.put(name, bytes.clone());
     }
-    // Little memory: blocks go while others come.
+    // Little memory: blocks go while others come. A cache that is smaller than the data: files go while others are read.
     let mount = world.mount(&["--memory=32MiB"]);
+    let cache = format!("--cache-dir={}", world.path("cache").display());
+    let arguments = ["--memory=32MiB", &cache, "--cache-size=80MiB"];
+    let cached = world.mount_at("cached", &arguments);
     world.server.faults().set_random(faults());
-    let total = read_for_a_while(&mount, &objects);
+    let total = read_for_a_while([&mount, &cached], &objects);
     let budget = 32 * MIB as u64;
-    let peak = mount.peak_rss_bytes();
-    eprintln!(
-        "{} MiB read, {} MiB of memory at most",
-        total >> 20,
-        peak >> 20
-    );
-    assert!(peak <= budget + 96 * MIB as u64, "{} MiB", peak >> 20);
+    for mount in [&mount, &cached] {
+        let peak = mount.peak_rss_bytes();
+        eprintln!("{} MiB read, {} MiB at most", total >> 20, peak >> 20);
+        assert!(peak <= budget + 96 * MIB as u64, "{} MiB", peak >> 20);
+    }
     let injected = world.server.faults().injected();
     assert!(injected > 20, "only {injected} faults");
-    let metrics = mount.unmount();
-    assert_eq!(metrics.value("rolefs_read_checksum_failures_total"), 0);
+    let metrics = cached.unmount();
+    let by_the_kernel = metrics.value("rolefs_disk_passthrough_opens_total");
+    assert!(by_the_kernel > 0, "the kernel has read nothing by itself");
+    for metrics in [metrics, mount.unmount()] {
+        assert_eq!(metrics.value("rolefs_read_checksum_failures_total"), 0);
+    }
 }

@@ -245,7 +245,7 @@ fn every_byte_is_right_and_every_lease_comes_back() {
     }
 }
 
-/// With memory for all of it and a link without faults.
+/// With memory for all of it, also before it has proven its worth, and a link without faults.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_block_is_fetched_twice_whoever_reads() {
     for seed in 0..6 {
@@ -255,7 +255,7 @@ async fn no_block_is_fetched_twice_whoever_reads() {
             .server
             .faults()
             .set_first_byte(Duration::from_millis(2));
-        let size = random.u64(20 * MIB..60 * MIB);
+        let size = random.u64(10 * MIB..30 * MIB);
         let content = Arc::new(content(seed, usize::try_from(size).unwrap()));
         let version = stack.put("x", &content);
         let file = stack.reader.open(Arc::clone(&version));
