@@ -11,16 +11,13 @@ use tokio::runtime::Handle;
 use super::disk::OnDisk;
 use super::link::Sample;
 use super::policy::{Ahead, Order};
-use super::{BLOCK, Error, File, Reader, Shared, block_len};
+use super::{BLOCK, Error, File, Reader, Shared, block_len, whole};
 use crate::buffer::{Block, BlockWriter, Class, Failure, Lease, Publish, capacity_for};
 use crate::cache::{BlockCache, Origin};
 use crate::metrics::Metrics;
 use crate::object::{Source, Version};
 use crate::op::{Caller, Op};
 use crate::oss;
-
-/// How often an object that fits into one block is fetched when its checksum does not match.
-const SMALL_ATTEMPTS_MAX: u32 = 3;
 
 /// A block of the cache in the hand of who has asked for it.
 #[derive(Debug)]
@@ -253,16 +250,8 @@ impl Fetch {
         })
     }
 
-    /// Drops what is kept of content that has proven wrong.
     fn failed(&self, error: &Error) {
-        if let Error::Corrupt { version, .. } = error {
-            self.metrics.read.checksum_failures.inc();
-            self.cache.purge(version);
-            if let Some(on_disk) = &self.on_disk {
-                on_disk.object().discard();
-            }
-            tracing::error!("{error}; its cached bytes are dropped");
-        }
+        forget_wrong(error, &self.metrics, &self.cache, self.on_disk.as_ref());
     }
 
     /// Finishes a block, and has it written to the disk behind.
@@ -317,40 +306,29 @@ impl Fetch {
         source: &Source,
         segment: &mut Segment,
     ) -> Result<(), Error> {
-        let mut attempt = 1;
-        loop {
-            let mut get = self.bucket.get(op, source).await.map_err(oss_error)?;
-            let expected = get.crc64();
-            let writer = segment.writers.first_mut().ok_or(Error::Abandoned)?;
-            writer.rewind();
-            let mut digest = Digest::new(Crc64Xz);
-            while writer.remaining() > 0 {
-                let chunk = next(&mut get).await?;
-                digest.update(&chunk);
-                writer.put(&chunk);
-            }
-            let actual = digest.finalize();
-            match expected {
-                Some(expected) if expected != actual => {
-                    let version = Arc::clone(&source.version);
-                    let error = Error::Corrupt {
-                        version,
-                        actual,
-                        expected,
-                    };
-                    if attempt == SMALL_ATTEMPTS_MAX {
-                        return Err(error);
-                    }
-                    tracing::warn!("{error}; fetching it again");
-                    attempt += 1;
-                }
-                _ => {
-                    let writer = segment.writers.remove(0);
-                    self.finish(segment.first, writer, actual, expected);
-                    return Ok(());
-                }
-            }
+        let writer = segment.writers.first_mut().ok_or(Error::Abandoned)?;
+        let filled = whole::fill(&self.bucket, op, &source.version, writer, |_| {});
+        let (crc, expected) = filled.await?;
+        let writer = segment.writers.remove(0);
+        self.finish(segment.first, writer, crc, expected);
+        Ok(())
+    }
+}
+
+/// Drops what is kept of content that has proven wrong.
+pub(super) fn forget_wrong(
+    error: &Error,
+    metrics: &Metrics,
+    cache: &BlockCache,
+    on_disk: Option<&OnDisk>,
+) {
+    if let Error::Corrupt { version, .. } = error {
+        metrics.read.checksum_failures.inc();
+        cache.purge(version);
+        if let Some(on_disk) = on_disk {
+            on_disk.object().discard();
         }
+        tracing::error!("{error}; its cached bytes are dropped");
     }
 }
 

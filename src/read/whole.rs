@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::crowd::Member;
 use super::disk::OnDisk;
+use super::fetch::forget_wrong;
 use super::policy::{Ahead, Order};
 use super::{BLOCK, Error, File, Reader};
 use crate::buffer::{Block, BlockWriter, Class, Failure, Publish, capacity_for};
@@ -165,14 +166,7 @@ impl Whole {
                 Ok(())
             }
             Err(error) => {
-                if let Error::Corrupt { version, .. } = &error {
-                    metrics.read.checksum_failures.inc();
-                    cache.purge(version);
-                    if let Some(on_disk) = &on_disk {
-                        on_disk.object().discard();
-                    }
-                    tracing::error!("{error}; its cached bytes are dropped");
-                }
+                forget_wrong(&error, &metrics, &cache, on_disk.as_ref());
                 writer.fail(Failure::new(error.clone()));
                 Err(error)
             }
@@ -181,7 +175,7 @@ impl Whole {
 }
 
 /// Puts all bytes into the block, and begins again if their checksum is wrong. Returns it, and what OSS announced.
-async fn fill(
+pub(super) async fn fill(
     bucket: &oss::Bucket,
     op: &Op,
     version: &Arc<Version>,
