@@ -49,17 +49,24 @@ impl Tree {
             Choice::New => self.asked_back,
             Choice::Again => 0,
         };
-        (self.held() - asked).saturating_sub(self.names_max - self.names_max / 8)
+        let held_max = self.names_max - self.names_max / 8 - self.slack();
+        (self.held() - asked).saturating_sub(held_max)
     }
 
-    /// True if it is worth calling [`Self::coldest`] with that choice.
+    /// How many too many are not worth asking for.
+    fn slack(&self) -> usize {
+        self.names_max / 32
+    }
+
+    /// True if it is worth calling [`Self::coldest`] with that choice. False says that at most seven eighths of the bound are
+    /// held: with the names that nothing holds ([`Self::idle_max`]) that is the bound.
     #[must_use]
     pub fn is_crowded(&self, choice: Choice) -> bool {
-        self.excess(choice) > self.names_max / 32
+        self.excess(choice) > self.slack()
     }
 
-    /// Chooses at most `max` names that the kernel should forget, until seven eighths of the bound are held. Directories
-    /// are not chosen: a process may stand in one. Nor is what is open. May find fewer, and more at the next call.
+    /// Chooses at most `max` names that the kernel should forget, until a little less than seven eighths of the bound are held.
+    /// Directories are not chosen: a process may stand in one. Nor is what is open. May find fewer, and more at the next call.
     pub fn coldest(&mut self, max: usize, choice: Choice) -> Vec<Cold> {
         let mut found = Vec::new();
         let wanted = self.excess(choice).min(max);
