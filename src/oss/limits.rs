@@ -1,7 +1,9 @@
 //! `--max-qps` and `--max-bandwidth`: what the program takes of a bucket that others use too.
 //!
 //! Two token buckets that all requests and all received bytes of a [`super::Bucket`] pass. What somebody waits for may empty
-//! them; what nobody waits for leaves half of a burst, so that read-ahead is what slows down first.
+//! them; what nobody waits for leaves half of a burst, so that read-ahead is what slows down first. It does so for
+//! [`LATER_MAX`] at most: by then a reader may have come to it, and while others take all there is, half of a burst
+//! never comes together.
 //!
 //! Bytes are counted when they have come, and whoever wants more waits until they are paid for: meanwhile the socket is
 //! not read, and the server is slowed down by TCP.
@@ -16,6 +18,9 @@ const BURST_SECONDS: f64 = 0.1;
 const REQUESTS_MIN: f64 = 2.0;
 const BYTES_MIN: f64 = 65_536.0;
 
+/// The longest that [`Urgency::Later`] stands back.
+const LATER_MAX: Duration = Duration::from_millis(500);
+
 /// Who wants something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Urgency {
@@ -23,6 +28,16 @@ pub(super) enum Urgency {
     Now,
     /// Nobody does yet.
     Later,
+}
+
+impl Urgency {
+    /// What it has become after a wait.
+    fn after(self, waited: Duration) -> Self {
+        match self {
+            Self::Later if waited < LATER_MAX => Self::Later,
+            Self::Later | Self::Now => Self::Now,
+        }
+    }
 }
 
 /// The limits of one bucket.
@@ -82,11 +97,11 @@ async fn wait(tokens: Option<&Mutex<Tokens>>, urgency: Urgency, amount: f64) -> 
         let now = Instant::now();
         let taken = {
             let mut tokens = tokens.lock().unwrap_or_else(PoisonError::into_inner);
-            tokens.take(now, urgency, amount)
+            tokens.take(now, urgency.after(now - began), amount)
         };
         match taken {
             Ok(()) => return now - began,
-            Err(missing) => sleep(missing).await,
+            Err(missing) => sleep(missing.min(LATER_MAX)).await,
         }
     }
 }
@@ -189,6 +204,23 @@ mod tests {
         assert_eq!(wait, Err(Duration::from_secs(2)));
         let later = now + Duration::from_secs(2);
         assert_eq!(tokens.take(later, Urgency::Now, 0.0), Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_nobody_waits_for_is_not_starved() {
+        let limits = std::sync::Arc::new(Limits::new(Some(100), None));
+        let greedy = std::sync::Arc::clone(&limits);
+        let others = tokio::spawn(async move {
+            loop {
+                greedy.request(Urgency::Now).await;
+            }
+        });
+        let waited = tokio::time::timeout(
+            Duration::from_secs(20),
+            limits.request(Urgency::Later),
+        );
+        waited.await.expect("its turn comes");
+        others.abort();
     }
 
     #[tokio::test]
