@@ -206,7 +206,7 @@ mod tests {
         assert_eq!(tokens.take(later, Urgency::Now, 0.0), Ok(()));
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn what_nobody_waits_for_is_not_starved() {
         let limits = std::sync::Arc::new(Limits::new(Some(100), None));
         let greedy = std::sync::Arc::clone(&limits);
@@ -215,10 +215,7 @@ mod tests {
                 greedy.request(Urgency::Now).await;
             }
         });
-        let waited = tokio::time::timeout(
-            Duration::from_secs(20),
-            limits.request(Urgency::Later),
-        );
+        let waited = tokio::time::timeout(Duration::from_secs(20), limits.request(Urgency::Later));
         waited.await.expect("its turn comes");
         others.abort();
     }
