@@ -8,8 +8,10 @@
 //! Bytes that we hand out are checked against their block's CRC first; a bad block is struck off and written anew.
 //!
 //! **The seal.** Once all blocks are there a thread reads them back, compares each with its CRC and all together with the CRC that
-//! OSS announced, brings the file to the disk, and notes the file's size and times: the seal. A sealed file is never written
-//! to again, and the kernel may read it by itself (FUSE passthrough). After a restart the seal is believed while size,
+//! OSS announced, and notes the file's size and times: the seal. It names the start of the machine in which it was made and
+//! counts for no other, for a crash may take what was not yet brought to the disk. Half a minute later, when the kernel has
+//! written most of it by itself, another thread brings the file to the disk and makes the seal one for good: nobody waits for
+//! a disk that is slower than memory, least of all a mount that ends. A sealed file is never written to again, and the kernel may read it by itself (FUSE passthrough). After a restart the seal is believed while size,
 //! inode number and times are those that were noted; if they are not, or if there is no seal yet, the file is read back again in the
 //! background. So whoever writes to the file is noticed when it is opened next. What the disk itself alters is not, once
 //! the kernel reads by itself: such a file is as trustworthy as any other file on that disk.
@@ -48,7 +50,7 @@ use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::buffer::Block;
 use crate::metrics::Metrics;
@@ -65,6 +67,13 @@ pub use room::CACHE_BYTES_MIN;
 /// Objects that are read at the same time through the disk. Each has up to two open files; more are read as if there was no
 /// cache.
 const OBJECTS_MAX: usize = 4096;
+
+/// How long after it was read back an object is brought to the disk: the kernel has written most of it by then
+/// (`vm.dirty_expire_centisecs`, 30 s).
+const HARDENED_AFTER: Duration = Duration::from_secs(35);
+
+/// Objects that wait for that: 4 KB each.
+const HARDENED_LATER_MAX: u64 = 256;
 
 /// What a [`DiskCache`] is opened with.
 #[derive(Debug, Clone)]
@@ -131,6 +140,13 @@ enum Job {
     Discard(Arc<Object>),
 }
 
+/// An object whose seal is to be made one for good. It is not kept open for that: it may be evicted meanwhile.
+struct Soft {
+    identity: Identity,
+    size: u64,
+    due: Instant,
+}
+
 /// What the cache's objects and threads share.
 struct Inner {
     directory: Directory,
@@ -143,6 +159,9 @@ struct Inner {
     writes: Queue<Job>,
     /// Objects to be read back.
     whole: Queue<Arc<Object>>,
+    /// Objects whose seals are to be made ones for good, and when that is due. One that finds no room here keeps its seal
+    /// until the machine is started anew.
+    soft: Queue<Soft>,
     /// One item at most: look whether there is room.
     looks: Queue<()>,
     said_error: AtomicBool,
@@ -172,6 +191,7 @@ impl DiskCache {
             objects: Mutex::default(),
             writes: Queue::new(config.queue_bytes_max),
             whole: Queue::new(u64::MAX),
+            soft: Queue::new(HARDENED_LATER_MAX),
             looks: Queue::new(1),
             said_error: AtomicBool::new(false),
             is_ending: AtomicBool::new(false),
@@ -228,7 +248,7 @@ impl DiskCache {
 
     /// Waits until everything is written and read back, at most `limit`. False if it was not enough.
     pub fn finish(&self, limit: Duration) -> bool {
-        let begin = std::time::Instant::now();
+        let begin = Instant::now();
         // Writing fills the second line.
         self.inner.writes.wait_idle(limit)
             && self
@@ -243,6 +263,7 @@ impl Drop for DiskCache {
         self.inner.is_ending.store(true, Ordering::Release);
         self.inner.writes.close();
         self.inner.whole.close();
+        self.inner.soft.close();
         self.inner.looks.close();
     }
 }
@@ -268,6 +289,17 @@ impl Inner {
     fn verify_later(&self, object: &Arc<Object>) {
         if !object.is_in_line.swap(true, Ordering::AcqRel) {
             self.whole.push(Arc::clone(object), 0);
+        }
+    }
+
+    fn harden_later(&self, object: &Object) {
+        if object.needs_hardening() {
+            let soft = Soft {
+                identity: object.identity.clone(),
+                size: object.size(),
+                due: Instant::now() + HARDENED_AFTER,
+            };
+            self.soft.push(soft, 1);
         }
     }
 

@@ -82,14 +82,20 @@ impl Object {
             Some(stored) => State::There(Arc::new(stored)),
             None => State::Absent,
         };
-        let is_whole = match &state {
-            State::There(stored) => stored.is_complete() && stored.sealed().is_none(),
-            State::Unknown | State::Absent => false,
+        let (is_whole, is_soft) = match &state {
+            State::There(stored) => (
+                stored.is_complete() && stored.sealed().is_none(),
+                stored.needs_hardening(),
+            ),
+            State::Unknown | State::Absent => (false, false),
         };
         self.set(state);
         if is_whole {
             // Of an earlier run that ended too early, or changed since.
             self.inner.verify_later(self);
+        }
+        if is_soft {
+            self.inner.harden_later(self);
         }
     }
 
@@ -155,7 +161,8 @@ impl Object {
             return Ok(false);
         }
         let is_new = stored.write(write.index, bytes, write.crc, write.expected)?;
-        if is_new && !stored.is_small() && stored.is_complete() {
+        // Also if another process had the block: perhaps neither has found it complete by a block of its own.
+        if !stored.is_small() && stored.is_complete() && stored.sealed().is_none() {
             self.inner.verify_later(self);
         }
         Ok(is_new)
@@ -201,7 +208,9 @@ impl Object {
         match self.heard(stored.verify(|| !self.inner.is_ending())) {
             Some(Verdict::Sealed) => {
                 self.inner.metrics.disk.verified.inc();
+                self.inner.harden_later(self);
             }
+            Some(Verdict::SealedByOther) => self.inner.harden_later(self),
             Some(Verdict::Wrong) => {
                 tracing::warn!(
                     "an object in the disk cache does not have the checksum that OSS announced; it is dropped"
@@ -211,6 +220,15 @@ impl Object {
             Some(Verdict::Incomplete { bad }) => self.found_bad(bad),
             None => {}
         }
+    }
+
+    /// True if its seal counts only until the machine is started anew.
+    pub(super) fn needs_hardening(&self) -> bool {
+        self.stored().is_some_and(|stored| stored.needs_hardening())
+    }
+
+    pub(super) fn size(&self) -> u64 {
+        self.size
     }
 
     fn found_bad(&self, blocks: u64) {

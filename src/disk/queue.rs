@@ -93,6 +93,23 @@ impl<T> Queue<T> {
         }
     }
 
+    /// Waits until then; false if the line is closed before.
+    pub(super) fn rest_until(&self, due: Instant) -> bool {
+        let mut state = self.lock();
+        while !state.is_closed {
+            let rest = due.saturating_duration_since(Instant::now());
+            if rest.is_zero() {
+                return true;
+            }
+            // Somebody may have come meanwhile, who waits behind.
+            (state, _) = self
+                .changed
+                .wait_timeout(state, rest)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        false
+    }
+
     /// Waits until no job is left, at most so long; false if some are.
     pub(super) fn wait_idle(&self, limit: Duration) -> bool {
         let until = Instant::now() + limit;

@@ -15,7 +15,7 @@ use crc_fast::CrcAlgorithm::Crc64Xz;
 use crc_fast::Digest;
 
 use super::directory::{Directory, Part};
-use super::format::{self, ENTRY_BYTES, EXPECTED_AT, Id, Identity, SEAL_AT, SEAL_BYTES};
+use super::format::{self, Boot, ENTRY_BYTES, EXPECTED_AT, Id, Identity, SEAL_AT, SEAL_BYTES};
 use crate::buffer::{BLOCK_BYTES, BlockWriter};
 
 const BLOCK: u64 = BLOCK_BYTES as u64;
@@ -44,6 +44,8 @@ pub(super) enum BlockRead {
 pub(super) enum Verdict {
     /// Every byte is right: the data file may be read without us.
     Sealed,
+    /// Another process has found so meanwhile.
+    SealedByOther,
     /// Blocks are missing, or were bad and were struck off: so many.
     Incomplete {
         /// Blocks that were bad.
@@ -66,6 +68,9 @@ pub(super) struct Stored {
     /// CRC of the whole content; 0 while it is unknown. One content of 2^64 is then never compared.
     expected: AtomicU64,
     sealed: AtomicBool,
+    /// The seal holds as long as the machine runs: the bytes have not been brought to the disk yet.
+    is_of_this_boot: AtomicBool,
+    boot: Option<Boot>,
     /// Held while blocks are written or struck off.
     writing: Mutex<()>,
 }
@@ -157,6 +162,8 @@ impl Stored {
             present: (0..words).map(|_| AtomicU64::new(0)).collect(),
             expected: AtomicU64::new(0),
             sealed: AtomicBool::new(false),
+            is_of_this_boot: AtomicBool::new(false),
+            boot: format::boot(),
             writing: Mutex::default(),
         }
     }
@@ -288,14 +295,19 @@ impl Stored {
         })
     }
 
-    /// Reads all of it back, and seals it if it is right.
+    /// Reads all of it back, and seals it if it is right. Stops when it may not go on.
     ///
-    /// The bytes are brought to the disk before the seal, so that a crash of the machine cannot leave a seal over bytes that
-    /// were never written. Stops when it may not go on.
+    /// The first seal counts until the machine is started anew, for a crash may lose bytes that are only in the page cache;
+    /// [`Stored::harden`] makes it one for good. Where the kernel does not say which start this is, the bytes are brought to the
+    /// disk first.
     pub(super) fn verify(&self, may_go_on: impl Fn() -> bool) -> io::Result<Verdict> {
         let Some(data) = &self.data else {
             return Ok(Verdict::Incomplete { bad: 0 });
         };
+        self.check_seal()?;
+        if self.sealed().is_some() {
+            return Ok(Verdict::SealedByOther);
+        }
         let (mut whole, mut is_complete, mut bad) = (0, true, 0);
         for index in 0..self.blocks() {
             if !may_go_on() {
@@ -320,14 +332,42 @@ impl Stored {
         if self.expected().is_some_and(|expected| expected != whole) {
             return Ok(Verdict::Wrong);
         }
-        data.sync_data()?;
+        if self.boot.is_none() {
+            data.sync_data()?;
+        }
         self.exclusively(|| {
-            let seal = format::seal(self.id, &data.metadata()?);
+            let seal = format::seal(self.id, &data.metadata()?, self.boot);
             self.map.write_all_at(&seal, SEAL_AT)
         })?;
         // Whoever struck a block off meanwhile has written its record, which the next look finds.
         self.check_seal()?;
         Ok(Verdict::Sealed)
+    }
+
+    /// True if the seal should be made one for good.
+    pub(super) fn needs_hardening(&self) -> bool {
+        self.sealed.load(Ordering::Acquire) && self.is_of_this_boot.load(Ordering::Acquire)
+    }
+
+    /// Brings the bytes to the disk, and makes the seal one for good if it still stands.
+    pub(super) fn harden(&self) -> io::Result<()> {
+        let Some(data) = &self.data else {
+            return Ok(());
+        };
+        if !self.needs_hardening() {
+            return Ok(());
+        }
+        data.sync_data()?;
+        self.exclusively(|| {
+            let metadata = data.metadata()?;
+            let mut found = [0; SEAL_BYTES];
+            self.map.read_exact_at(&mut found, SEAL_AT)?;
+            if found == format::seal(self.id, &metadata, self.boot) {
+                let seal = format::seal(self.id, &metadata, None);
+                self.map.write_all_at(&seal, SEAL_AT)?;
+            }
+            Ok(())
+        })
     }
 
     /// Takes a block off the map, and the seal with it.
@@ -348,7 +388,14 @@ impl Stored {
         };
         let mut found = [0; SEAL_BYTES];
         self.map.read_exact_at(&mut found, SEAL_AT)?;
-        let stands = found == format::seal(self.id, &data.metadata()?);
+        let metadata = data.metadata()?;
+        let is_for_good = found == format::seal(self.id, &metadata, None);
+        let is_of_this_boot = !is_for_good
+            && self.boot.is_some()
+            && found == format::seal(self.id, &metadata, self.boot);
+        self.is_of_this_boot
+            .store(is_of_this_boot, Ordering::Release);
+        let stands = is_for_good || is_of_this_boot;
         self.sealed
             .store(stands && self.is_complete(), Ordering::Release);
         Ok(())
