@@ -17,8 +17,8 @@
 //! the kernel reads by itself: such a file is as trustworthy as any other file on that disk.
 //!
 //! **Nobody waits for a write.** Blocks that came from OSS are queued with their memory and written by two threads. The queue is
-//! bounded by bytes; what does not fit, because the disk is slow, is dropped and counted. The next time the object is read the
-//! hole is filled.
+//! bounded by bytes; what does not fit, because the disk is slow, is dropped and counted, and the object marked. When it is closed and the
+//! disk has caught up, its reader brings what is missing, if that is little; else the hole is filled the next time it is read.
 //!
 //! **Full disks.** The cache stays below its size, and leaves some room on the file system whatever its size: whoever finds too
 //! little drops the write and wakes the keeper, a thread that removes what was used least recently. A full disk, a quota and
@@ -165,6 +165,7 @@ struct Inner {
     /// One item at most: look whether there is room.
     looks: Queue<()>,
     said_error: AtomicBool,
+    is_finishing: AtomicBool,
     is_ending: AtomicBool,
     metrics: Arc<Metrics>,
 }
@@ -194,6 +195,7 @@ impl DiskCache {
             soft: Queue::new(HARDENED_LATER_MAX),
             looks: Queue::new(1),
             said_error: AtomicBool::new(false),
+            is_finishing: AtomicBool::new(false),
             is_ending: AtomicBool::new(false),
             metrics,
         });
@@ -246,8 +248,28 @@ impl DiskCache {
         self.inner.directory.can_direct().then_some(depth)
     }
 
-    /// Waits until everything is written and read back, at most `limit`. False if it was not enough.
+    /// Resolves when no more than so many bytes wait to be written; false if the cache is about to end.
+    pub async fn caught_up(&self, bytes: u64) -> bool {
+        self.inner.writes.shrinks_to(bytes).await && !self.inner.is_finishing()
+    }
+
+    /// Bytes of memory that may wait to be written.
+    #[must_use]
+    pub fn queue_bytes_max(&self) -> u64 {
+        self.inner.writes.bytes_max()
+    }
+
+    /// True if there is room for so many more bytes. Waits for the disk.
+    #[must_use]
+    pub fn has_room(&self, bytes: u64) -> bool {
+        let room = self.inner.directory.room();
+        room.is_ok_and(|room| self.inner.space.admits(bytes, room))
+    }
+
+    /// Waits until everything is written and read back, at most `limit`. False if it was not enough. From then on the cache is
+    /// about to end.
     pub fn finish(&self, limit: Duration) -> bool {
+        self.inner.is_finishing.store(true, Ordering::Release);
         let begin = Instant::now();
         // Writing fills the second line.
         self.inner.writes.wait_idle(limit)
@@ -277,8 +299,10 @@ impl fmt::Debug for DiskCache {
 impl Inner {
     fn write_later(&self, write: Write) {
         let bytes = write.block.memory_bytes();
+        let object = Arc::clone(&write.object);
         if !self.writes.push(Job::Write(write), bytes) {
             self.metrics.disk.dropped_writes.inc();
+            object.mark_lost();
         }
     }
 
@@ -306,6 +330,10 @@ impl Inner {
     fn look_later(&self) {
         // A look that is due already is enough.
         self.looks.push((), 1);
+    }
+
+    fn is_finishing(&self) -> bool {
+        self.is_finishing.load(Ordering::Acquire)
     }
 
     fn is_ending(&self) -> bool {

@@ -2,7 +2,8 @@
 
 use std::fs::File;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Inner;
@@ -25,6 +26,10 @@ pub struct Object {
     is_discarded: AtomicBool,
     /// It stands in the line of those to be read back.
     pub(super) is_in_line: AtomicBool,
+    /// A block was dropped because the disk is slow.
+    has_lost: AtomicBool,
+    /// Files that are open.
+    open: AtomicUsize,
 }
 
 #[derive(Debug, Clone)]
@@ -44,6 +49,8 @@ impl Object {
             opening: Mutex::default(),
             is_discarded: AtomicBool::new(false),
             is_in_line: AtomicBool::new(false),
+            has_lost: AtomicBool::new(false),
+            open: AtomicUsize::new(0),
         }
     }
 
@@ -69,6 +76,42 @@ impl Object {
     #[must_use]
     pub fn sealed(&self) -> Option<Arc<File>> {
         self.stored()?.sealed()
+    }
+
+    /// A file is opened. To be followed by [`Object::closed`].
+    pub fn opened(&self) {
+        self.open.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// A file is closed. True if it was the last one, and blocks were dropped since this was true before because the disk is slow.
+    pub fn closed(&self) -> bool {
+        let before = self.open.fetch_sub(1, Ordering::AcqRel);
+        before == 1 && self.has_lost.swap(false, Ordering::AcqRel)
+    }
+
+    /// True if somebody has a file open.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.open.load(Ordering::Acquire) > 0
+    }
+
+    /// Notes that a block was dropped that the disk could have had.
+    pub fn mark_lost(&self) {
+        self.has_lost.store(true, Ordering::Release);
+    }
+
+    /// True if blocks are missing, but no more than a quarter.
+    #[must_use]
+    pub fn is_mostly_there(&self) -> bool {
+        let stored = self.stored();
+        stored.is_some_and(|stored| is_most(stored.count(), stored.blocks()))
+    }
+
+    /// The blocks that are not there, as far as is known.
+    #[must_use]
+    pub fn missing(&self) -> Vec<Range<u64>> {
+        self.stored()
+            .map_or_else(Vec::new, |stored| stored.missing())
     }
 
     /// Looks whether it is there, once. Waits for the disk.
@@ -266,8 +309,36 @@ impl Object {
     }
 }
 
+/// True if it is worth fetching what lacks, for the whole is worth more: three quarters are there.
+fn is_most(count: u64, blocks: u64) -> bool {
+    count < blocks && count >= blocks - blocks / 4
+}
+
 impl Drop for Object {
     fn drop(&mut self) {
         self.inner.forget(&self.identity.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn most_is_three_quarters_and_not_all() {
+        for (count, blocks, expected) in [
+            (0, 0, false),
+            (0, 1, false),
+            (1, 2, false),
+            (2, 3, false),
+            (2, 4, false),
+            (3, 4, true),
+            (4, 4, false),
+            (74, 100, false),
+            (75, 100, true),
+            (99, 100, true),
+        ] {
+            assert_eq!(is_most(count, blocks), expected, "{count} of {blocks}");
+        }
     }
 }

@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::fs::{File, FileTimes};
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -168,7 +169,7 @@ impl Stored {
         }
     }
 
-    fn blocks(&self) -> u64 {
+    pub(super) fn blocks(&self) -> u64 {
         self.size.div_ceil(BLOCK)
     }
 
@@ -205,12 +206,27 @@ impl Stored {
 
     /// True if every block is there.
     pub(super) fn is_complete(&self) -> bool {
-        let count: u64 = self
-            .present
+        self.count() == self.blocks()
+    }
+
+    /// Blocks that are there.
+    pub(super) fn count(&self) -> u64 {
+        self.present
             .iter()
             .map(|word| u64::from(word.load(Ordering::Acquire).count_ones()))
-            .sum();
-        count == self.blocks()
+            .sum()
+    }
+
+    /// Blocks that are not there, adjacent ones together.
+    pub(super) fn missing(&self) -> Vec<Range<u64>> {
+        let mut runs: Vec<Range<u64>> = Vec::new();
+        for index in (0..self.blocks()).filter(|&index| !self.has(index)) {
+            match runs.last_mut() {
+                Some(last) if last.end == index => last.end += 1,
+                _ => runs.push(index..index + 1),
+            }
+        }
+        runs
     }
 
     /// True if the object fits into one block, which is checked whenever it is read and never sealed.

@@ -15,7 +15,7 @@ use crate::kernel;
 const MIB: usize = 1 << 20;
 
 /// Where a map has its seal.
-const SEAL: std::ops::Range<usize> = 3984..4040;
+pub(crate) const SEAL: std::ops::Range<usize> = 3984..4040;
 
 fn hits(metrics: &Metrics) -> u64 {
     metrics.value("rolefs_disk_hits_total")
@@ -82,7 +82,7 @@ fn sealed(world: &World) -> usize {
         .count()
 }
 
-fn wait_sealed(world: &World, count: usize) {
+pub(crate) fn wait_sealed(world: &World, count: usize) {
     wait_for(SOON, "the objects are read back", || sealed(world) == count);
 }
 
