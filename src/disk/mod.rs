@@ -7,8 +7,8 @@
 //! **A miss is the worst that happens.** What is torn, garbage, cut, unreadable or of somebody else is fetched from OSS again.
 //! Bytes that we hand out are checked against their block's CRC first; a bad block is struck off and written anew.
 //!
-//! **The seal.** Once all blocks are there a thread reads them back, compares each with its CRC and all together with the CRC that
-//! OSS announced, and notes the file's size and times: the seal. It names the start of the machine in which it was made and
+//! **The seal.** A thread reads blocks back soon after they were written and compares each with its CRC. Once all are there
+//! it compares all together with the CRC that OSS announced, and notes the file's size and times: the seal. It names the start of the machine in which it was made and
 //! counts for no other, for a crash may take what was not yet brought to the disk. Half a minute later, when the kernel has
 //! written most of it by itself, another thread brings the file to the disk and makes the seal one for good: nobody waits for
 //! a disk that is slower than memory, least of all a mount that ends. A sealed file is never written to again, and the kernel may read it by itself (FUSE passthrough). After a restart the seal is believed while size,
@@ -31,6 +31,7 @@
 //! **Page cache.** What was written stays there as long as the kernel likes. Dropping it (`POSIX_FADV_DONTNEED`) would wait for the
 //! disk, and the next epoch reads just these pages.
 
+mod bits;
 mod directory;
 mod format;
 mod object;

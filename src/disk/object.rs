@@ -11,6 +11,10 @@ use super::format::Identity;
 use super::stored::{BlockRead, Stored, Verdict};
 use crate::buffer::{Block, BlockWriter};
 
+/// Blocks that are read back together while others are still written: soon, for then they come from the page cache and not from
+/// the disk, and what is left to do once the object is whole is little.
+const CHECKED_TOGETHER: u64 = 32;
+
 /// One version of one object in the cache. All who read the version share it.
 ///
 /// What says that it waits for the disk is for threads that may wait.
@@ -205,7 +209,8 @@ impl Object {
         }
         let is_new = stored.write(write.index, bytes, write.crc, write.expected)?;
         // Also if another process had the block: perhaps neither has found it complete by a block of its own.
-        if !stored.is_small() && stored.is_complete() && stored.sealed().is_none() {
+        let is_due = stored.is_complete() || stored.unchecked() >= CHECKED_TOGETHER;
+        if is_due && !stored.is_small() && stored.sealed().is_none() {
             self.inner.verify_later(self);
         }
         Ok(is_new)
