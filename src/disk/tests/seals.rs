@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 
 use tempfile::TempDir;
 
@@ -9,7 +10,6 @@ use super::super::Soft;
 use super::super::format::{self, Boot, Identity, SEAL_AT, SEAL_BYTES};
 use super::{Host, SOON, content, files, version};
 use crate::buffer::BLOCK_BYTES;
-use std::path::Path;
 
 /// The seal as it stands in the only map.
 fn seal(directory: &Path) -> [u8; SEAL_BYTES] {
