@@ -43,9 +43,7 @@ pub use extents::{
     ChunkId, ExtentMap, Fallocate, Ledger, OnlyUploaded, Piece, Place, StagedRange, Totals,
 };
 pub use flush::{Access, Decision, HandleId, Holders, Process};
-pub use limits::{
-    FILE_BYTES_MAX, Limits, PART_BYTES_MAX, PART_BYTES_MIN, PARTS_MAX, PartNumber,
-};
+pub use limits::{FILE_BYTES_MAX, Limits, PART_BYTES_MAX, PART_BYTES_MIN, PARTS_MAX, PartNumber};
 pub use parts::{Part, Parts, Pressure, Progress, Schedule, Seal, Sealing};
 pub use plan::{Commit, Make, Plan, Step, fetched};
 pub use temporary::is_temporary;

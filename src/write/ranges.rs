@@ -65,9 +65,7 @@ impl Ranges {
 
     /// The run that comes first.
     pub(super) fn first(&self) -> Option<Range<u64>> {
-        self.runs
-            .first_key_value()
-            .map(|(&start, &end)| start..end)
+        self.runs.first_key_value().map(|(&start, &end)| start..end)
     }
 
     /// The longest run of those that have at least the bytes that were asked for.

@@ -8,8 +8,7 @@
 pub fn is_temporary(name: &str) -> bool {
     let begins = ["tmp", ".tmp", ".~"];
     let ends = [".tmp", ".incomplete"];
-    begins.iter().any(|begin| name.starts_with(begin))
-        || ends.iter().any(|end| name.ends_with(end))
+    begins.iter().any(|begin| name.starts_with(begin)) || ends.iter().any(|end| name.ends_with(end))
 }
 
 #[cfg(test)]
@@ -31,7 +30,15 @@ mod tests {
             assert!(is_temporary(name), "{name}");
         }
         let others = [
-            "model.pt", "attempt", "a.tmp.1", "TMP", "~a", "a~", "x.tmpl", ".", "a.incomplet",
+            "model.pt",
+            "attempt",
+            "a.tmp.1",
+            "TMP",
+            "~a",
+            "a~",
+            "x.tmpl",
+            ".",
+            "a.incomplet",
         ];
         for name in others {
             assert!(!is_temporary(name), "{name}");

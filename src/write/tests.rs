@@ -200,10 +200,7 @@ impl World {
     fn make(&mut self, step: &plan::Step) {
         let count = step.range.end - step.range.start;
         let content = match step.make {
-            Make::Keep => {
-                self.arrive();
-                return;
-            }
+            Make::Keep => return,
             Make::Upload => self.read(self.draft.map(), step.range.clone(), false),
             Make::Copy { base, offset } => {
                 assert_eq!(self.draft.bases().get(base).copying, Copying::Ranges);
@@ -222,6 +219,7 @@ impl World {
             Plan::Copy(base) => self.object(*base).to_vec(),
             Plan::Multipart(steps) => {
                 check(steps, len);
+                self.arrive();
                 let mut content = Vec::new();
                 for step in steps {
                     self.make(step);
@@ -239,12 +237,16 @@ impl World {
         let stored = self.execute(&plan);
         assert!(stored == self.twin, "another file: {plan:?}");
         if let Some((at, count)) = meanwhile {
+            self.draft.let_go();
             self.write(at, count);
+            self.draft.let_go();
         }
         self.upload.clear();
         self.sending.clear();
         let is_last = meanwhile.is_none();
-        if plan != Plan::Nothing {
+        if plan == Plan::Nothing {
+            assert!(self.draft.upload_lost());
+        } else {
             let stored = base(&mut self.objects, stored, Copying::Ranges);
             self.draft.committed(&snapshot, stored);
         }
@@ -267,6 +269,9 @@ impl World {
                 self.make(step);
             }
             let snapshot = self.draft.map().clone();
+            if after % 3 == 0 {
+                self.write(after as u64 % (1500 * KIB), 50 * KIB);
+            }
             self.draft.attempted(&snapshot, &done);
         }
     }
@@ -283,7 +288,11 @@ impl World {
             Step::Zero(mode, at, count) => {
                 let mode = Fallocate::of_mode(mode).unwrap();
                 self.draft.fallocate(mode, at..at + count);
-                let end = if mode == Fallocate::ZeroRange { at + count } else { len.min(at + count) };
+                let end = if mode == Fallocate::ZeroRange {
+                    at + count
+                } else {
+                    len.min(at + count)
+                };
                 if mode == Fallocate::Allocate {
                     self.twin.resize(len.max(at + count) as usize, 0);
                 } else if at < end {
@@ -307,7 +316,11 @@ impl World {
                 self.draft.copy_object(at, object, from..from + count);
             }
             Step::Pressed(is_hard) => {
-                let pressure = if is_hard { Pressure::Hard } else { Pressure::Some };
+                let pressure = if is_hard {
+                    Pressure::Hard
+                } else {
+                    Pressure::Some
+                };
                 // What is up only must be read for it: whoever squeezes knows.
                 if self.draft.map().totals().uploaded == 0 || !is_hard {
                     let sealing = self.draft.pressed(pressure);
@@ -353,12 +366,18 @@ impl World {
 
     fn check(&self) {
         let map = self.draft.map();
-        assert!(self.read(map, 0..map.len(), true) == self.twin, "another file");
+        assert!(
+            self.read(map, 0..map.len(), true) == self.twin,
+            "another file"
+        );
         for part in self.draft.parts().iter().filter(|part| part.is_clean()) {
             let content = match part.progress {
                 Progress::Up => &self.upload[&part.number],
                 Progress::Sending => {
-                    let sent = self.sending.iter().rfind(|(seal, _)| seal.number == part.number);
+                    let sent = self
+                        .sending
+                        .iter()
+                        .rfind(|(seal, _)| seal.number == part.number);
                     &sent.unwrap().1
                 }
             };
@@ -376,7 +395,10 @@ fn check(steps: &[plan::Step], len: u64) {
         assert!(step.number.get() > number, "numbers ascend");
         let bytes = step.range.end - step.range.start;
         assert!(bytes <= PART_BYTES_MAX);
-        assert!(bytes >= PART_BYTES_MIN || step.range.end == len && bytes > 0, "{step:?}");
+        assert!(
+            bytes >= PART_BYTES_MIN || step.range.end == len && bytes > 0,
+            "{step:?}"
+        );
         (at, number) = (step.range.end, step.number.get());
     }
     assert_eq!(at, len);
@@ -406,7 +428,12 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 fn origin() -> impl Strategy<Value = Option<(u64, Copying)>> {
-    let copying = vec![Copying::Ranges, Copying::Ranges, Copying::Whole, Copying::Nothing];
+    let copying = vec![
+        Copying::Ranges,
+        Copying::Ranges,
+        Copying::Whole,
+        Copying::Nothing,
+    ];
     prop::option::of((0..1500 * KIB, prop::sample::select(copying)))
 }
 

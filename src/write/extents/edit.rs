@@ -131,7 +131,8 @@ impl ExtentMap {
         }
     }
 
-    /// `snapshot`, a clone of this map as it was, is stored as the object `base`: what has not been changed since lies there.
+    /// `snapshot`, a clone of this map as it was, is stored as the object `base`: what has not been changed since lies there. Bytes that lie
+    /// only in a part have not: they were staged when the clone was made, or lay there already.
     pub fn committed(&mut self, snapshot: &Self, base: BaseId) {
         let mut same: Vec<Range<u64>> = Vec::new();
         let mut old = snapshot.pieces(0..snapshot.len).peekable();
@@ -142,8 +143,9 @@ impl ExtentMap {
                 if !both.is_empty() {
                     let now = piece.place.ahead(both.start - piece.range.start);
                     let then = before.place.ahead(both.start - before.range.start);
+                    let is_same = now == then || matches!(now, Place::Uploaded { .. });
                     match same.last_mut() {
-                        _ if now != then => {}
+                        _ if !is_same => {}
                         Some(last) if last.end == both.start => last.end = both.end,
                         _ => same.push(both),
                     }

@@ -48,10 +48,7 @@ mod tests {
         assert_eq!(Fallocate::of_mode(1), Some(Fallocate::AllocateKeepSize));
         assert_eq!(Fallocate::of_mode(3), Some(Fallocate::PunchHole));
         assert_eq!(Fallocate::of_mode(0x10), Some(Fallocate::ZeroRange));
-        assert_eq!(
-            Fallocate::of_mode(0x11),
-            Some(Fallocate::ZeroRangeKeepSize)
-        );
+        assert_eq!(Fallocate::of_mode(0x11), Some(Fallocate::ZeroRangeKeepSize));
         for refused in [2, 4, 8, 9, 0x20, 0x40] {
             assert_eq!(Fallocate::of_mode(refused), None);
         }

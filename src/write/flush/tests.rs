@@ -110,7 +110,8 @@ enum Event {
 
 fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
-        (0..3u64, 0..3u32, any::<bool>()).prop_map(|(file, by, write)| Event::Open(file, by, write)),
+        (0..3u64, 0..3u32, any::<bool>())
+            .prop_map(|(file, by, write)| Event::Open(file, by, write)),
         (0..3u64, 0..3u32).prop_map(|(file, by)| Event::Write(file, by)),
         (0..3u64, 0..3u32).prop_map(|(file, by)| Event::Flush(file, by)),
         (0..3u64).prop_map(Event::Release),

@@ -154,9 +154,8 @@ impl Parts {
     /// Parts whose staged bytes can be let go, for OSS has them: in the order of the file, but the head of the file last, which
     /// programs write again.
     pub fn releasable(&self) -> impl Iterator<Item = &Part> {
-        let can = |part: &&Part| {
-            part.progress == Progress::Up && part.is_clean() && !part.is_let_go
-        };
+        let can =
+            |part: &&Part| part.progress == Progress::Up && part.is_clean() && !part.is_let_go;
         let is_head = |part: &&Part| part.sealed.start == 0;
         let others = self.iter().filter(move |part| !is_head(part));
         others.chain(self.iter().filter(is_head)).filter(can)
@@ -196,9 +195,14 @@ impl Parts {
         }
     }
 
-    /// A commit begins: dirty parts are none any more, so that those which it sends in their place can be [`Parts::adopt`]ed.
+    /// Dirty parts are none any more, so that what a commit has sent in their place can be [`Parts::adopt`]ed; but those that still hold
+    /// bytes of the file which are nowhere else.
     pub fn forget_dirty(&mut self, map: &ExtentMap) {
-        let dirty: Vec<_> = self.iter().filter(|part| part.is_dirty).cloned().collect();
+        let is_spare = |part: &&Part| {
+            let mut pieces = map.pieces(part.sealed.clone());
+            part.is_dirty && pieces.all(|piece| !matches!(piece.place, Place::Uploaded { .. }))
+        };
+        let dirty: Vec<_> = self.iter().filter(is_spare).cloned().collect();
         for part in dirty {
             self.sealed.remove(&part.sealed.start);
             self.refresh(map, part.sealed);

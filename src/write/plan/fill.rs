@@ -179,9 +179,8 @@ impl Gap<'_> {
     /// # Errors
     /// How many numbers are missing, or 0 if a span is too short for a part.
     fn cut(&self, spans: &[Span]) -> Result<Vec<Step>, u64> {
-        let is_part = |span: &Span| {
-            span.bytes() >= PART_BYTES_MIN || span.range.end == self.map.len()
-        };
+        let is_part =
+            |span: &Span| span.bytes() >= PART_BYTES_MIN || span.range.end == self.map.len();
         if !spans.iter().all(is_part) {
             return Err(0);
         }

@@ -70,7 +70,7 @@ pub struct Step {
 /// How a file gets into the bucket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Plan {
-    /// It is there.
+    /// It is there. An upload, if there is one, is given up.
     Nothing,
     /// One PutObject of the whole file. An upload, if there is one, is given up.
     Put,
