@@ -34,6 +34,11 @@ mod plan;
 mod ranges;
 mod temporary;
 #[cfg(test)]
+#[expect(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    reason = "a test may panic, and its files are small"
+)]
 mod tests;
 
 pub use bases::{Base, BaseId, Bases, Copying};

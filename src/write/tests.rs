@@ -269,7 +269,7 @@ impl World {
                 self.make(step);
             }
             let snapshot = self.draft.map().clone();
-            if after % 3 == 0 {
+            if after.is_multiple_of(3) {
                 self.write(after as u64 % (1500 * KIB), 50 * KIB);
             }
             self.draft.attempted(&snapshot, &done);

@@ -175,18 +175,18 @@ impl ExtentMap {
             self.take(start);
         }
         let (mut start, mut end, mut place) = (range.start, range.end, place);
-        if let Some((&before, extent)) = self.extents.range(..start).next_back() {
-            if extent.place.ahead(start - before) == place {
-                place = extent.place;
-                start = before;
-                self.lift(before);
-            }
+        if let Some((&before, extent)) = self.extents.range(..start).next_back()
+            && extent.place.ahead(start - before) == place
+        {
+            place = extent.place;
+            start = before;
+            self.lift(before);
         }
-        if let Some(after) = self.extents.get(&end).copied() {
-            if place.ahead(end - start) == after.place {
-                self.lift(end);
-                end = after.end;
-            }
+        if let Some(after) = self.extents.get(&end).copied()
+            && place.ahead(end - start) == after.place
+        {
+            self.lift(end);
+            end = after.end;
         }
         self.put(start, Extent { end, place });
         self.len = self.len.max(end);

@@ -19,6 +19,11 @@ mod fallocate;
 mod ledger;
 mod place;
 #[cfg(test)]
+#[expect(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    reason = "a test may panic, and its files are small"
+)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};

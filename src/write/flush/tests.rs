@@ -130,8 +130,8 @@ proptest! {
         for event in events.into_iter().chain(ends) {
             match event {
                 Event::Open(id, by, write) => {
-                    if !open.contains_key(&id) {
-                        open.insert(id, write);
+                    if let std::collections::btree_map::Entry::Vacant(entry) = open.entry(id) {
+                        entry.insert(write);
                         let access = if write { Access::Write } else { Access::Read };
                         holders.opened(HandleId(id), Some(Process(by)), access);
                     }

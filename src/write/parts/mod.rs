@@ -24,6 +24,7 @@ mod numbers;
 mod schedule;
 mod seal;
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may panic")]
 mod tests;
 
 use std::collections::BTreeMap;

@@ -15,6 +15,7 @@
 
 mod fill;
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may panic")]
 mod tests;
 
 use std::ops::Range;
