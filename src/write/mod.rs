@@ -18,7 +18,7 @@
 //! | write | stage the bytes, [`Ledger::named`], [`Draft::write`], then [`Draft::full`] until nothing is ripe |
 //! | memory is short | [`Draft::let_go`], then [`Draft::pressed`], then [`Draft::again`] |
 //! | a part is sent | [`Draft::arrived`] or [`Draft::failed`] |
-//! | commit | clone the map, [`Draft::plan`], [`conflict`], do it, [`Draft::committed`] with the clone |
+//! | commit | clone the map, [`Draft::plan`], [`conflict()`], do it, [`Draft::committed`] with the clone |
 //! | the plan says that bytes must be read first | complete the upload to a hidden object, [`Draft::materialised`], plan again |
 //! | it failed | [`Draft::attempted`]; nothing else has changed |
 //! | after any of them | [`Draft::take_dropped`] to [`Ledger::dropped`]; not while a commit runs |
