@@ -19,6 +19,7 @@ pub mod disk;
 pub mod tree;
 // Floor 4.
 pub mod read;
+pub mod write;
 // Floor 5.
 pub mod fs;
 // Floor 6.

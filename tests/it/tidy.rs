@@ -33,7 +33,14 @@ const FLOORS: &[(&str, &[&str])] = &[
         "read",
         &["cache", "disk", "oss", "object", "buffer", "metrics", "op"],
     ),
-    ("fs", &["tree", "read", "oss", "object", "metrics", "op"]),
+    (
+        "write",
+        &["cache", "oss", "object", "buffer", "metrics", "op"],
+    ),
+    (
+        "fs",
+        &["tree", "read", "write", "oss", "object", "metrics", "op"],
+    ),
     ("fuse", &["fs", "tree", "metrics", "op"]),
     (
         "cli",
@@ -41,6 +48,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "fuse",
             "fs",
             "read",
+            "write",
             "cache",
             "disk",
             "tree",
