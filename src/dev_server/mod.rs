@@ -8,11 +8,17 @@
 //! `auth` (who may), `ops` (the operations) and `store` (objects in memory or on disk), and returns through `serve`,
 //! which adds faults, latency and the headers of every answer.
 //!
-//! **What it does not have** it refuses with 501 `NotImplemented`: appending, links, versions, ACLs, tags, batch delete,
-//! the calls of hierarchical buckets. A test that passes against it did not pass by being ignored.
+//! **Uploads** cost one copy and one CRC a byte, and an MD5 unless [`ETags::Crc`] is asked for; copies share their bytes.
+//! [`Stats`] has a counter for every operation.
+//!
+//! **Versions** are kept in memory: what is no longer current ends with the server. **Encryption** is told, never done.
+//!
+//! **What it does not have** it refuses with 501 `NotImplemented`: ACLs, restores, sealing, listing of versions, making and
+//! changing buckets. A test that passes against it did not pass by being ignored.
 
 mod answer;
 pub mod auth;
+mod direct;
 mod error;
 mod faults;
 mod operation;
@@ -32,7 +38,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bytes::Bytes;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -45,12 +50,14 @@ use tokio_util::sync::CancellationToken;
 use auth::Authority;
 use ops::Service;
 use serve::Server;
-use store::{Attributes, Bucket, IfPresent, Object, Store};
+use store::Store;
 use wire::{Connection, Control, acceptor};
 
+pub use direct::Stored;
 pub use faults::{Fault, FaultKind, FaultPlan, RandomFaults, SpecError, THROTTLE_CODES};
 pub use operation::Operation;
 pub use stats::Stats;
+pub use store::{ETags, Versioning};
 
 /// How long nothing is accepted after a connection could not be.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -60,10 +67,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub struct BucketConfig {
     /// 3 to 63 lower-case letters, digits and hyphens (OSS help "Bucket naming conventions").
     pub name: String,
-    /// GetBucketInfo says that versioning is on, and `x-oss-forbid-overwrite` is ignored as there; versions themselves
-    /// are not kept. Default: false.
-    pub versioned: bool,
-    /// GetBucketInfo says that the namespace is hierarchical; the bucket behaves as a flat one. Default: false.
+    /// Whether it keeps versions. Default: it never did.
+    pub versioning: Versioning,
+    /// The namespace is hierarchical: directories can be made, removed and renamed, and what such a bucket has not is
+    /// refused. Listings and parents are those of a flat bucket. Default: false.
     pub hierarchical: bool,
 }
 
@@ -73,7 +80,7 @@ impl BucketConfig {
     pub fn new(name: impl Into<String>) -> Self {
         Self {
             name: name.into(),
-            versioned: false,
+            versioning: Versioning::Never,
             hierarchical: false,
         }
     }
@@ -95,6 +102,8 @@ pub struct Config {
     pub auth: Option<Arc<Authority>>,
     /// Speaks HTTPS with this certificate, and nothing else. Default: `None`, plain HTTP.
     pub tls: Option<Tls>,
+    /// What ETags are made of. Default: the MD5, as in OSS.
+    pub etags: ETags,
 }
 
 /// Files of a server that speaks HTTPS, both PEM.
@@ -115,6 +124,7 @@ impl Default for Config {
             region: "cn-hangzhou".to_owned(),
             auth: None,
             tls: None,
+            etags: ETags::Md5,
         }
     }
 }
@@ -185,7 +195,8 @@ impl DevServer {
         if let Some(data) = &config.data {
             buckets.extend(buckets_in(data, &buckets).map_err(Error::Data)?);
         }
-        let store = Store::open(config.data.as_deref(), &buckets).map_err(Error::Data)?;
+        let store =
+            Store::open(config.data.as_deref(), &buckets, config.etags).map_err(Error::Data)?;
         let listen = |source| Error::Listen {
             address: config.listen,
             source,
@@ -231,60 +242,6 @@ impl DevServer {
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.server.counters.snapshot()
-    }
-
-    fn bucket(&self, name: &str) -> Result<&Bucket, Error> {
-        Ok(self.server.service.store.bucket(name)?)
-    }
-
-    /// Stores an object past HTTP, faults and counters, and returns its ETag without quotes.
-    ///
-    /// # Errors
-    /// [`Error::Refused`] for an unknown bucket or a disk that fails.
-    pub fn put(&self, bucket: &str, key: &str, bytes: impl Into<Bytes>) -> Result<String, Error> {
-        let bucket = self.bucket(bucket)?;
-        let received = bucket.received(bytes.into())?;
-        let object = Object::normal(key, received, Attributes::default());
-        Ok(bucket.commit(object, IfPresent::Replace)?.etag.clone())
-    }
-
-    /// The whole content of an object, `None` if there is no such object.
-    #[must_use]
-    pub fn get(&self, bucket: &str, key: &str) -> Option<Bytes> {
-        let object = self.bucket(bucket).ok()?.get(key).ok()?;
-        let mut pieces = object.content.slice(0..object.size).ok()?;
-        match pieces.len() {
-            1 => pieces.pop(),
-            _ => Some(Bytes::from(pieces.concat())),
-        }
-    }
-
-    /// The ETag of an object, without quotes, `None` if there is no such object.
-    #[must_use]
-    pub fn etag(&self, bucket: &str, key: &str) -> Option<String> {
-        let object = self.bucket(bucket).ok()?.get(key).ok()?;
-        Some(object.etag.clone())
-    }
-
-    /// Removes an object, if there is one.
-    ///
-    /// # Errors
-    /// [`Error::Refused`] for an unknown bucket.
-    pub fn delete(&self, bucket: &str, key: &str) -> Result<(), Error> {
-        self.bucket(bucket)?.delete(key);
-        Ok(())
-    }
-
-    /// How many objects a bucket has, 0 for an unknown bucket.
-    #[must_use]
-    pub fn object_count(&self, bucket: &str) -> usize {
-        self.bucket(bucket).map_or(0, Bucket::object_count)
-    }
-
-    /// How many multipart uploads of a bucket are neither completed nor aborted, 0 for an unknown bucket.
-    #[must_use]
-    pub fn upload_count(&self, bucket: &str) -> usize {
-        self.bucket(bucket).map_or(0, Bucket::upload_count)
     }
 
     /// Stops the server and waits until its last connection is gone.

@@ -17,7 +17,7 @@ use super::operation::Operation;
 use super::ops::{self, Service};
 use super::request::Incoming;
 use super::stats::Counters;
-use super::wire::{Control, End, SendBody, Trouble};
+use super::wire::{Control, End, Inbound, SendBody, Trouble, never};
 
 /// What all connections share.
 #[derive(Debug)]
@@ -108,7 +108,10 @@ impl Server {
             Some(Fault::IgnoreRange) => drop(request.headers.remove(header::RANGE)),
             Some(_) | None => {}
         }
-        let result = self.service.perform(operation, &request, body).await;
+        let mishap = fault.and_then(Fault::mishap);
+        let mut body = Inbound::new(body, control, &self.faults, &self.counters, mishap);
+        let service = &self.service;
+        let result = service.perform(operation, &request, &mut body, fault).await;
         match fault {
             Some(Fault::AnswerLost) => never(control).await,
             Some(_) | None => result,
@@ -154,12 +157,6 @@ impl Server {
             SendBody::new(pieces, trouble)
         })
     }
-}
-
-/// Resets the connection; hyper drops this request with it.
-async fn never(control: &Control) -> ! {
-    control.end(End::Reset);
-    std::future::pending().await
 }
 
 /// Adds what every answer carries, and the lies about it.

@@ -87,15 +87,7 @@ impl World {
                 None => None,
             };
             let buckets = match &parsed {
-                Some(parsed) => parsed
-                    .buckets
-                    .iter()
-                    .map(|bucket| BucketConfig {
-                        name: bucket.name.clone(),
-                        versioned: bucket.versioned,
-                        hierarchical: bucket.hierarchical,
-                    })
-                    .collect(),
+                Some(parsed) => parsed.buckets.iter().map(BucketConfig::from).collect(),
                 None => vec![BucketConfig::new(BUCKET)],
             };
             let auth = roles.as_ref().map(|roles| Arc::clone(&roles.authority));

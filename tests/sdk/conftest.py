@@ -24,6 +24,32 @@ import oss2  # noqa: E402
 import pytest  # noqa: E402
 
 OTHER_BUCKET = "somebody-elses"
+VERSIONED_BUCKET = "with-versions"
+SUSPENDED_BUCKET = "with-old-versions"
+HIERARCHICAL_BUCKET = "with-directories"
+
+# A key that may write below w/ and no more.
+WRITER_ID = "LTAIwriter"
+WRITER_SECRET = "secret-of-the-writer"
+SPECIAL = f"""
+[[bucket]]
+name = "{VERSIONED_BUCKET}"
+versioning = "enabled"
+[[bucket]]
+name = "{SUSPENDED_BUCKET}"
+versioning = "suspended"
+[[bucket]]
+name = "{HIERARCHICAL_BUCKET}"
+hierarchical = true
+[role.writer]
+policy = '''{{"Version": "1", "Statement": [{{"Effect": "Allow",
+  "Action": ["oss:PutObject", "oss:DeleteObject", "oss:GetObject"],
+  "Resource": ["acs:oss:*:*:{rig.BUCKET}/w/*"]}}]}}'''
+[key.writer]
+id = "{WRITER_ID}"
+secret = "{WRITER_SECRET}"
+role = "writer"
+"""
 
 # Names that a file system and an object store both allow, and that encodings like to break.
 ODD_NAMES = [
@@ -51,7 +77,7 @@ def server(tmp_path_factory):
         job='role = "AliyunPAIDLCDefaultRole"\ntoken_life = "1h"\nrotate_every = "30m"\nold_tokens = "until_expiry"\n',
         buckets=(rig.BUCKET, OTHER_BUCKET),
     )
-    with rig.DevServer(DEV_BIN, tmp_path_factory.mktemp("server"), config) as running:
+    with rig.DevServer(DEV_BIN, tmp_path_factory.mktemp("server"), config + SPECIAL) as running:
         yield running
 
 

@@ -11,12 +11,15 @@ use bytesize::ByteSize;
 use clap::{Parser, Subcommand};
 use jiff::SignedDuration;
 use rolefs::dev_server::roles::{self, Job, Roles};
-use rolefs::dev_server::{BucketConfig, Config, DevServer, RandomFaults, Tls};
+use rolefs::dev_server::{BucketConfig, Config, DevServer, ETags, RandomFaults, Tls};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 /// Exit code of wrong arguments, as clap has it.
 const USAGE: u8 = 2;
+
+/// How old the counts of --stats-file may be.
+const STATS_PAUSE: Duration = Duration::from_millis(50);
 
 /// A server that speaks OSS, for development, tests and benchmarks.
 #[derive(Debug, Parser)]
@@ -55,7 +58,14 @@ struct ServeArgs {
     /// Bytes per second of one connection and direction, such as 100MB; without it there is no cap.
     #[arg(long, value_name = "SIZE")]
     bandwidth: Option<ByteSize>,
-    /// What goes wrong at random, such as 5xx=0.01,reset=0.01,seed=7. Kinds: 5xx, throttle, delay, reset, lost, cut, stall, lie, flip.
+    /// The same for what comes in only; by default --bandwidth.
+    #[arg(long, value_name = "SIZE")]
+    upload_bandwidth: Option<ByteSize>,
+    /// Make ETags of the CRC-64 instead of the MD5, which takes a core for 0.6 GB/s of uploads.
+    #[arg(long)]
+    fast_etags: bool,
+    /// What goes wrong at random, such as 5xx=0.01,reset=0.01,seed=7. Kinds: 5xx, throttle, delay, reset, lost, cut, stall, lie,
+    /// flip; of uploads up-reset, up-stall, up-flip; of batch deletes skip.
     #[arg(long, value_name = "SPEC")]
     faults: Option<RandomFaults>,
     /// Speak HTTPS with the certificate of this file (PEM), and nothing else.
@@ -72,6 +82,9 @@ struct ServeArgs {
     /// credentials are.
     #[arg(long, value_name = "PATH")]
     ready_file: Option<PathBuf>,
+    /// File that gets the counts of requests and bytes as Prometheus text, again whenever they have changed.
+    #[arg(long, value_name = "PATH")]
+    stats_file: Option<PathBuf>,
 }
 
 /// Objects to make.
@@ -155,6 +168,10 @@ async fn serve(args: ServeArgs) -> Result<(), Box<dyn Error>> {
             .tls_cert
             .zip(args.tls_key)
             .map(|(certificate, key)| Tls { certificate, key }),
+        etags: match args.fast_etags {
+            true => ETags::Crc,
+            false => ETags::Md5,
+        },
         ..Config::default()
     };
     let roles = match &args.config {
@@ -180,6 +197,9 @@ async fn serve(args: ServeArgs) -> Result<(), Box<dyn Error>> {
     server
         .faults()
         .set_bandwidth(args.bandwidth.map(|size| size.as_u64()));
+    if let Some(size) = args.upload_bandwidth {
+        server.faults().set_upload_bandwidth(Some(size.as_u64()));
+    }
     if let Some(faults) = args.faults {
         server.faults().set_random(faults);
     }
@@ -198,9 +218,28 @@ async fn serve(args: ServeArgs) -> Result<(), Box<dyn Error>> {
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+        error = tell_stats(&server, args.stats_file.as_deref()) => return Err(error.into()),
     }
     server.shutdown().await;
     Ok(())
+}
+
+/// Writes the counts while they change; returns only when it fails.
+async fn tell_stats(server: &DevServer, path: Option<&Path>) -> String {
+    let Some(path) = path else {
+        return std::future::pending().await;
+    };
+    let mut told = None;
+    loop {
+        let stats = server.stats();
+        if told != Some(stats) {
+            if let Err(error) = announce(path, &stats.to_string()) {
+                return format!("cannot write {}: {error}", path.display());
+            }
+            told = Some(stats);
+        }
+        tokio::time::sleep(STATS_PAUSE).await;
+    }
 }
 
 /// Starts the roles that a file describes, and takes its buckets and region into `config`.
@@ -218,11 +257,7 @@ async fn roles(
     config.region.clone_from(&parsed.region);
     config
         .buckets
-        .extend(parsed.buckets.iter().map(|bucket| BucketConfig {
-            name: bucket.name.clone(),
-            versioned: bucket.versioned,
-            hierarchical: bucket.hierarchical,
-        }));
+        .extend(parsed.buckets.iter().map(BucketConfig::from));
     let roles = Roles::start(&parsed).await?;
     config.auth = Some(std::sync::Arc::clone(&roles.authority));
     Ok(roles)

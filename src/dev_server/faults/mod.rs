@@ -15,6 +15,7 @@ use tokio::sync::watch;
 
 use super::error::OssError;
 use super::operation::Operation;
+use super::wire::Mishap;
 
 pub use spec::{FaultKind, RandomFaults, SpecError};
 
@@ -76,6 +77,27 @@ pub enum Fault {
         /// Which one.
         at: u64,
     },
+    /// The connection is reset inside the request's body; the request has no effect.
+    ResetRequest {
+        /// Body bytes taken before.
+        after: u64,
+    },
+    /// No more of the request's body is taken until [`FaultPlan::release`].
+    StallRequest {
+        /// Body bytes taken before.
+        after: u64,
+    },
+    /// One byte of the request's body arrives with all its bits inverted: what is stored is wrong, and its checksums in
+    /// the answer are those of what is stored.
+    FlipRequestByte {
+        /// Which one.
+        at: u64,
+    },
+    /// DeleteMultipleObjects answers 200 and leaves some keys undeleted and unsaid, as OSS does under load.
+    SkipKeys {
+        /// Of so many keys the last one; 1 for all, 0 for none.
+        every: u64,
+    },
 }
 
 impl Fault {
@@ -110,6 +132,29 @@ impl Fault {
     #[must_use]
     pub fn forbidden(code: &'static str) -> Self {
         Self::Refuse { status: 403, code }
+    }
+
+    /// What happens inside the request's body, if something does.
+    pub(super) fn mishap(self) -> Option<Mishap> {
+        match self {
+            Self::ResetRequest { after } => Some(Mishap::Reset { after }),
+            Self::StallRequest { after } => Some(Mishap::Stall { after }),
+            Self::FlipRequestByte { at } => Some(Mishap::Flip { at }),
+            Self::Refuse { .. }
+            | Self::Delay(_)
+            | Self::ResetBeforeAnswer
+            | Self::AnswerLost
+            | Self::ResetBody { .. }
+            | Self::CutBody { .. }
+            | Self::StallAnswer
+            | Self::StallBody { .. }
+            | Self::IgnoreRange
+            | Self::WrongContentRange
+            | Self::WrongETag
+            | Self::WrongCrc
+            | Self::FlipByte { .. }
+            | Self::SkipKeys { .. } => None,
+        }
     }
 
     /// The refusal that this fault is, if it is one.
@@ -149,8 +194,9 @@ pub struct FaultPlan {
     state: Mutex<State>,
     injected: AtomicU64,
     first_byte_micros: AtomicU64,
-    /// Bytes per second and direction of one connection, 0 for no cap.
-    bandwidth: AtomicU64,
+    /// Bytes per second of one connection, 0 for no cap.
+    bandwidth_out: AtomicU64,
+    bandwidth_in: AtomicU64,
     /// How often stalled requests were released.
     released: watch::Sender<u64>,
     stalled: AtomicUsize,
@@ -166,7 +212,8 @@ impl Default for FaultPlan {
             }),
             injected: AtomicU64::new(0),
             first_byte_micros: AtomicU64::new(0),
-            bandwidth: AtomicU64::new(0),
+            bandwidth_out: AtomicU64::new(0),
+            bandwidth_in: AtomicU64::new(0),
             released: watch::Sender::new(0),
             stalled: AtomicUsize::new(0),
         }
@@ -217,7 +264,15 @@ impl FaultPlan {
 
     /// Bytes per second that one connection carries in each direction. Default: `None`, no cap.
     pub fn set_bandwidth(&self, bytes_per_second: Option<u64>) {
-        self.bandwidth
+        let rate = bytes_per_second.unwrap_or(0);
+        self.bandwidth_out.store(rate, Ordering::Relaxed);
+        self.bandwidth_in.store(rate, Ordering::Relaxed);
+    }
+
+    /// Bytes per second that one connection carries to the server only: uploads are slow, answers as fast as they
+    /// were. Default: `None`, no cap.
+    pub fn set_upload_bandwidth(&self, bytes_per_second: Option<u64>) {
+        self.bandwidth_in
             .store(bytes_per_second.unwrap_or(0), Ordering::Relaxed);
     }
 
@@ -242,8 +297,12 @@ impl FaultPlan {
         Duration::from_micros(self.first_byte_micros.load(Ordering::Relaxed))
     }
 
-    pub(super) fn bandwidth(&self) -> u64 {
-        self.bandwidth.load(Ordering::Relaxed)
+    pub(super) fn bandwidth_out(&self) -> u64 {
+        self.bandwidth_out.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn bandwidth_in(&self) -> u64 {
+        self.bandwidth_in.load(Ordering::Relaxed)
     }
 
     /// What goes wrong with this request.

@@ -26,9 +26,17 @@ pub enum FaultKind {
     Lie,
     /// `flip`: one byte of the body is wrong.
     Flip,
+    /// `up-reset`: the connection is reset inside the request's body.
+    RequestReset,
+    /// `up-stall`: no more of the request's body is taken until [`FaultPlan::release`](super::FaultPlan::release).
+    RequestStall,
+    /// `up-flip`: one byte of the request's body arrives wrong.
+    RequestFlip,
+    /// `skip`: a batch delete leaves some keys undeleted and unsaid.
+    Skip,
 }
 
-const KINDS: [(FaultKind, &str); 9] = [
+const KINDS: [(FaultKind, &str); 13] = [
     (FaultKind::ServerError, "5xx"),
     (FaultKind::Throttle, "throttle"),
     (FaultKind::Delay, "delay"),
@@ -38,6 +46,10 @@ const KINDS: [(FaultKind, &str); 9] = [
     (FaultKind::Stall, "stall"),
     (FaultKind::Lie, "lie"),
     (FaultKind::Flip, "flip"),
+    (FaultKind::RequestReset, "up-reset"),
+    (FaultKind::RequestStall, "up-stall"),
+    (FaultKind::RequestFlip, "up-flip"),
+    (FaultKind::Skip, "skip"),
 ];
 
 /// Random positions in a body are spread evenly over the powers of two up to this one.
@@ -56,7 +68,7 @@ pub struct RandomFaults {
 pub enum SpecError {
     /// A piece without `=`, or a name that is none.
     #[error(
-        "'{0}' is not one of 5xx, throttle, delay, reset, lost, cut, stall, lie, flip or seed, each with '=' and a number"
+        "'{0}' is not one of 5xx, throttle, delay, reset, lost, cut, stall, lie, flip, up-reset, up-stall, up-flip, skip or seed, each with '=' and a number"
     )]
     Name(String),
     /// A probability outside 0 to 1, or not a number.
@@ -110,6 +122,12 @@ impl RandomFaults {
                 _ => Fault::WrongCrc,
             },
             FaultKind::Flip => Fault::FlipByte { at: position },
+            FaultKind::RequestReset => Fault::ResetRequest { after: position },
+            FaultKind::RequestStall => Fault::StallRequest { after: position },
+            FaultKind::RequestFlip => Fault::FlipRequestByte { at: position },
+            FaultKind::Skip => Fault::SkipKeys {
+                every: generator.u64(1..=10),
+            },
         })
     }
 }
@@ -147,10 +165,11 @@ mod tests {
 
     #[test]
     fn a_spec_is_read_or_refused_by_name() {
-        let faults: Result<RandomFaults, _> = "5xx=0.25, flip=1,seed=7".parse();
+        let faults: Result<RandomFaults, _> = "5xx=0.25, flip=1,up-reset=0.5,seed=7".parse();
         let expected = RandomFaults::default()
             .with(FaultKind::ServerError, 0.25)
             .with(FaultKind::Flip, 1.0)
+            .with(FaultKind::RequestReset, 0.5)
             .with_seed(7);
         assert_eq!(faults, Ok(expected));
         let refused = |text: &str| text.parse::<RandomFaults>().err();

@@ -3,7 +3,7 @@
 use super::list::owner;
 use super::{Call, Service};
 use crate::dev_server::answer::{self, Answer, iso_date};
-use crate::dev_server::store::Bucket;
+use crate::dev_server::store::{Bucket, Versioning};
 use crate::dev_server::xml::Xml;
 
 /// GetBucketInfo.
@@ -17,8 +17,8 @@ pub(super) fn info(call: Call<'_>) -> Answer {
     xml.text("Grant", "private");
     xml.close("AccessControlList");
     xml.text("DataRedundancyType", "LRS");
-    if call.bucket.config.versioned {
-        xml.text("Versioning", "Enabled");
+    if let Some(word) = word(call.bucket.config.versioning) {
+        xml.text("Versioning", word);
     }
     if call.bucket.config.hierarchical {
         xml.text("HierarchicalNamespace", "Enabled");
@@ -44,6 +44,25 @@ pub(super) fn location(call: Call<'_>) -> Answer {
         &format!("oss-{}", call.service.region),
     );
     answer::xml(xml.finish())
+}
+
+/// GetBucketVersioning; a bucket that never kept versions has no status.
+pub(super) fn versioning(call: Call<'_>) -> Answer {
+    let mut xml = Xml::new();
+    xml.open("VersioningConfiguration");
+    if let Some(word) = word(call.bucket.config.versioning) {
+        xml.text("Status", word);
+    }
+    xml.close("VersioningConfiguration");
+    answer::xml(xml.finish())
+}
+
+fn word(versioning: Versioning) -> Option<&'static str> {
+    match versioning {
+        Versioning::Never => None,
+        Versioning::Enabled => Some("Enabled"),
+        Versioning::Suspended => Some("Suspended"),
+    }
 }
 
 /// GetService, all buckets on one page.

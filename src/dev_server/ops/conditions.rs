@@ -1,9 +1,10 @@
 //! Conditions on an object: `If-Match` and its kin, and the same for the source of a copy.
 
+use jiff::Timestamp;
+
 use crate::dev_server::answer::{http_date, parse_http_date, quoted};
 use crate::dev_server::error::OssError;
 use crate::dev_server::request::Incoming;
-use crate::dev_server::store::Object;
 
 /// Names of the four headers.
 pub(super) struct Names {
@@ -31,24 +32,29 @@ pub(super) const COPY_SOURCE: Names = Names {
 
 /// # Errors
 /// 412 `PreconditionFailed` if the object is not the one that was meant, 304 if it is the one that is known.
-pub(super) fn check(names: &Names, request: &Incoming, object: &Object) -> Result<(), OssError> {
+pub(super) fn check(
+    names: &Names,
+    request: &Incoming,
+    etag: &str,
+    modified: Timestamp,
+) -> Result<(), OssError> {
     let date = |name| request.header(name).and_then(parse_http_date);
     if let Some(list) = request.header(names.if_match)
-        && !matches(list, &object.etag)
+        && !matches(list, etag)
     {
         return Err(OssError::precondition("If-Match"));
     }
     if let Some(date) = date(names.if_unmodified_since)
-        && object.modified > date
+        && modified > date
     {
         return Err(OssError::precondition("If-Unmodified-Since"));
     }
     match request.header(names.if_none_match) {
-        Some(list) if matches(list, &object.etag) => Err(not_modified(object)),
+        Some(list) if matches(list, etag) => Err(not_modified(etag, modified)),
         // RFC 9110: a date says nothing where ETags were compared.
         Some(_) => Ok(()),
         None => match date(names.if_modified_since) {
-            Some(date) if object.modified <= date => Err(not_modified(object)),
+            Some(date) if modified <= date => Err(not_modified(etag, modified)),
             Some(_) | None => Ok(()),
         },
     }
@@ -83,8 +89,8 @@ fn matches(list: &str, etag: &str) -> bool {
         .any(|one| one == "*" || one.trim_matches('"').eq_ignore_ascii_case(etag))
 }
 
-fn not_modified(object: &Object) -> OssError {
+fn not_modified(etag: &str, modified: Timestamp) -> OssError {
     OssError::new(304, "", "", "")
-        .with_header("etag", quoted(&object.etag))
-        .with_header("last-modified", http_date(object.modified))
+        .with_header("etag", quoted(etag))
+        .with_header("last-modified", http_date(modified))
 }

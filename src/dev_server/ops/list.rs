@@ -21,7 +21,7 @@ const ENTRIES_MAX: usize = 1000;
 const OWNER: &str = "1000000000000000";
 
 /// What `encoding-type=url` leaves as it is.
-const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
+pub(super) const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'_')
     .remove(b'.')
@@ -181,7 +181,7 @@ fn entries_max(request: &Incoming) -> Result<usize, OssError> {
 }
 
 /// No name of a listing is longer than a key.
-fn short<'a>(name: &str, text: &'a str) -> Result<&'a str, OssError> {
+pub(super) fn short<'a>(name: &str, text: &'a str) -> Result<&'a str, OssError> {
     match text.len() {
         0..=1023 => Ok(text),
         _ => Err(OssError::invalid_argument(

@@ -1,17 +1,15 @@
 //! Multipart uploads.
 
-use std::collections::BTreeMap;
-
 use http::Response;
-use hyper::body::Incoming as Body;
 use serde::Deserialize;
 
 use super::list::Encoding;
 use super::receive::{self, malformed_xml};
-use super::{Call, attributes};
+use super::{Call, attributes, described};
 use crate::dev_server::answer::{self, Answer, iso_date, quoted};
 use crate::dev_server::error::OssError;
 use crate::dev_server::store::{Chosen, PART_NUMBER_MAX, Upload};
+use crate::dev_server::wire::Inbound;
 use crate::dev_server::xml::Xml;
 
 /// Bytes of the longest list of parts: 10,000 parts in a generous layout.
@@ -22,13 +20,12 @@ const PARTS_MAX: usize = 1000;
 
 /// InitiateMultipartUpload.
 pub(super) fn initiate(call: Call<'_>) -> Result<Answer, OssError> {
-    let id = call.bucket.initiate(Upload {
-        key: call.key.to_owned(),
-        attributes: attributes::read(call.request)?,
-        if_present: attributes::if_present(call.request),
-        parts: BTreeMap::new(),
-    });
     let encoding = Encoding::of(call.request)?;
+    let attributes = attributes::read(call.request)?;
+    let if_present = call.if_present()?;
+    let encryption = attributes.encryption.clone();
+    let upload = Upload::new(call.key, attributes, if_present);
+    let id = call.bucket.initiate(upload);
     let mut xml = Xml::new();
     xml.open("InitiateMultipartUploadResult");
     encoding.announce(&mut xml);
@@ -36,11 +33,16 @@ pub(super) fn initiate(call: Call<'_>) -> Result<Answer, OssError> {
     encoding.text(&mut xml, "Key", call.key);
     xml.text("UploadId", &id);
     xml.close("InitiateMultipartUploadResult");
-    Ok(answer::xml(xml.finish()))
+    let mut answer = answer::xml(xml.finish());
+    described::add_encryption(&encryption, answer.headers_mut());
+    Ok(answer)
 }
 
 /// UploadPart.
-pub(super) async fn upload_part(call: Call<'_>, body: &mut Body) -> Result<Answer, OssError> {
+pub(super) async fn upload_part(
+    call: Call<'_>,
+    body: &mut Inbound<'_>,
+) -> Result<Answer, OssError> {
     let id = upload_id(call);
     let number = part_number(call)?;
     if call
@@ -55,13 +57,17 @@ pub(super) async fn upload_part(call: Call<'_>, body: &mut Body) -> Result<Answe
         ));
     }
     // Refused before the body is received, and again when it is: an upload may end meanwhile.
-    call.bucket.upload(call.key, id, |_| ())?;
+    let encryption = call
+        .bucket
+        .upload(call.key, id, |upload| upload.attributes.encryption.clone())?;
     let received = receive::content(call, body).await?;
     let builder = Response::builder()
         .header("etag", quoted(&received.etag()))
         .header("x-oss-hash-crc64ecma", received.crc);
     call.bucket.put_part(call.key, id, number, received)?;
-    Ok(answer::empty(builder))
+    let mut answer = answer::empty(builder);
+    described::add_encryption(&encryption, answer.headers_mut());
+    Ok(answer)
 }
 
 #[derive(Debug, Deserialize)]
@@ -79,7 +85,7 @@ struct ListedPart {
 }
 
 /// CompleteMultipartUpload.
-pub(super) async fn complete(call: Call<'_>, body: &mut Body) -> Result<Answer, OssError> {
+pub(super) async fn complete(call: Call<'_>, body: &mut Inbound<'_>) -> Result<Answer, OssError> {
     let id = upload_id(call);
     let document = receive::document(body, DOCUMENT_BYTES_MAX).await?;
     let all = call
@@ -98,7 +104,7 @@ pub(super) async fn complete(call: Call<'_>, body: &mut Body) -> Result<Answer, 
         (false, _) => listed(&document)?,
     };
     let encoding = Encoding::of(call.request)?;
-    let if_present = attributes::if_present(call.request);
+    let if_present = call.if_present()?;
     let object = call.bucket.complete(call.key, id, &chosen, if_present)?;
     let mut xml = Xml::new();
     xml.open("CompleteMultipartUploadResult");
@@ -113,11 +119,7 @@ pub(super) async fn complete(call: Call<'_>, body: &mut Body) -> Result<Answer, 
     xml.text("ETag", &quoted(&object.etag));
     xml.close("CompleteMultipartUploadResult");
     let mut answer = answer::xml(xml.finish());
-    let headers = answer.headers_mut();
-    headers.insert("x-oss-hash-crc64ecma", object.crc64.into());
-    if let Ok(etag) = quoted(&object.etag).parse() {
-        headers.insert(http::header::ETAG, etag);
-    }
+    described::add_written(&object, answer.headers_mut());
     Ok(answer)
 }
 

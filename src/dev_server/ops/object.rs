@@ -1,34 +1,30 @@
 //! Operations on one object as a whole.
 
-use std::sync::Arc;
-
-use http::response::Builder;
 use http::{HeaderValue, Response, StatusCode, header};
-use hyper::body::Incoming as Body;
 
 use super::range::{Behavior, Served, served};
-use super::{Call, attributes, conditions, receive};
+use super::symlink::Shown;
+use super::{Call, attributes, conditions, described, receive};
 use crate::dev_server::answer::{self, Answer, http_date, quoted};
 use crate::dev_server::error::OssError;
 use crate::dev_server::operation::OVERRIDES;
 use crate::dev_server::store::Object;
+use crate::dev_server::wire::Inbound;
 use crate::object::StorageClass;
-
-/// What an object without a `Content-Type` is served as.
-const CONTENT_TYPE_DEFAULT: &str = "application/octet-stream";
 
 /// GetObject.
 pub(super) fn get(call: Call<'_>) -> Result<Answer, OssError> {
-    let object = call.bucket.get(call.key)?;
-    readable(&object)?;
-    conditions::check(&conditions::OBJECT, call.request, &object)?;
+    let shown = Shown::of(call)?;
+    let content = &shown.content;
+    readable(content)?;
+    shown.check(call)?;
     let header = call.request.header("range");
     let behavior = match call.request.header("x-oss-range-behavior") {
         Some("standard") => Behavior::Standard,
         Some(_) | None => Behavior::Lenient,
     };
-    let (status, range) = match served(header, behavior, object.size) {
-        Served::Whole => (StatusCode::OK, 0..object.size),
+    let (status, range) = match served(header, behavior, content.size) {
+        Served::Whole => (StatusCode::OK, 0..content.size),
         Served::Part(range) => (StatusCode::PARTIAL_CONTENT, range),
         Served::Unsatisfiable => {
             return Err(OssError::new(
@@ -37,22 +33,23 @@ pub(super) fn get(call: Call<'_>) -> Result<Answer, OssError> {
                 "The requested range cannot be satisfied.",
                 "0026-00000021",
             )
-            .with("ActualObjectSize", object.size.to_string())
+            .with("ActualObjectSize", content.size.to_string())
             .with("RangeHeader", header.unwrap_or_default())
-            .with_header("content-range", format!("bytes */{}", object.size)));
+            .with_header("content-range", format!("bytes */{}", content.size)));
         }
     };
-    let pieces = object
+    let pieces = content
         .content
         .slice(range.clone())
         .map_err(OssError::internal)?;
-    let mut builder = described(&object, Response::builder().status(status))
+    let builder = Response::builder().status(status);
+    let mut builder = described::shown(&shown.named, content, builder)
         .header(header::CONTENT_LENGTH, range.end - range.start);
     if status == StatusCode::PARTIAL_CONTENT {
         let (first, last) = (range.start, range.end - 1);
         builder = builder.header(
             header::CONTENT_RANGE,
-            format!("bytes {first}-{last}/{}", object.size),
+            format!("bytes {first}-{last}/{}", content.size),
         );
     }
     let mut answer = answer::finish(builder, pieces);
@@ -69,23 +66,28 @@ pub(super) fn get(call: Call<'_>) -> Result<Answer, OssError> {
 
 /// HeadObject.
 pub(super) fn head(call: Call<'_>) -> Result<Answer, OssError> {
-    let object = call.bucket.get(call.key)?;
-    conditions::check(&conditions::OBJECT, call.request, &object)?;
-    let builder =
-        described(&object, Response::builder()).header(header::CONTENT_LENGTH, object.size);
+    let shown = Shown::of(call)?;
+    shown.check(call)?;
+    let builder = described::shown(&shown.named, &shown.content, Response::builder())
+        .header(header::CONTENT_LENGTH, shown.content.size);
     Ok(answer::finish(builder, Vec::new()))
 }
 
 /// GetObjectMeta, as HEAD or GET: less than a HEAD, and no body. A GET has to say that its body is empty, so the size
-/// is only told to a HEAD.
+/// is only told to a HEAD. Of a link it tells the link's own.
 pub(super) fn meta(call: Call<'_>) -> Result<Answer, OssError> {
-    let object = call.bucket.get(call.key)?;
-    conditions::check(&conditions::OBJECT, call.request, &object)?;
+    let object = call.object()?;
+    conditions::check(
+        &conditions::OBJECT,
+        call.request,
+        &object.etag,
+        object.modified,
+    )?;
     let length = match call.request.method {
         http::Method::HEAD => object.size,
         _ => 0,
     };
-    let builder = Response::builder()
+    let builder = described::version(&object, Response::builder())
         .header(header::ETAG, quoted(&object.etag))
         .header(header::LAST_MODIFIED, http_date(object.modified))
         .header("x-oss-hash-crc64ecma", object.crc64)
@@ -94,24 +96,34 @@ pub(super) fn meta(call: Call<'_>) -> Result<Answer, OssError> {
 }
 
 /// PutObject.
-pub(super) async fn put(call: Call<'_>, body: &mut Body) -> Result<Answer, OssError> {
+pub(super) async fn put(call: Call<'_>, body: &mut Inbound<'_>) -> Result<Answer, OssError> {
     conditions::refuse(call.request)?;
     let attributes = attributes::read(call.request)?;
+    let if_present = call.if_present()?;
+    // Refused before the body is received, and again when it is: another writer may be faster.
+    call.bucket.may_write(call.key, if_present)?;
     let received = receive::content(call, body).await?;
     let object = Object::normal(call.key, received, attributes);
-    let object = call
-        .bucket
-        .commit(object, attributes::if_present(call.request))?;
-    Ok(answer::empty(checksums(&object, Response::builder())))
+    let object = call.bucket.commit(object, if_present)?;
+    Ok(answer::empty(described::written(
+        &object,
+        Response::builder(),
+    )))
 }
 
-/// DeleteObject: 204 whether or not there was one.
-pub(super) fn delete(call: Call<'_>) -> Answer {
-    call.bucket.delete(call.key);
-    answer::finish(
-        Response::builder().status(StatusCode::NO_CONTENT),
-        Vec::new(),
-    )
+/// DeleteObject: 204 whether or not there was one. Of a link, only the link is gone.
+pub(super) fn delete(call: Call<'_>) -> Result<Answer, OssError> {
+    let deleted = call
+        .bucket
+        .delete(call.key, call.request.param("versionId"))?;
+    let mut builder = Response::builder().status(StatusCode::NO_CONTENT);
+    if deleted.marker {
+        builder = builder.header("x-oss-delete-marker", "true");
+    }
+    if let Some(version) = &deleted.version {
+        builder = builder.header("x-oss-version-id", version);
+    }
+    Ok(answer::finish(builder, Vec::new()))
 }
 
 /// Whether an object's bytes can be had without a restore.
@@ -131,32 +143,4 @@ pub(super) fn readable(object: &Object) -> Result<(), OssError> {
             .with("ObjectName", &object.key))
         }
     }
-}
-
-fn checksums(object: &Arc<Object>, builder: Builder) -> Builder {
-    let builder = builder
-        .header(header::ETAG, quoted(&object.etag))
-        .header("x-oss-hash-crc64ecma", object.crc64);
-    match &object.content_md5 {
-        Some(md5) => builder.header("content-md5", md5),
-        None => builder,
-    }
-}
-
-/// Everything that GetObject and HeadObject say of an object, but its length.
-fn described(object: &Arc<Object>, builder: Builder) -> Builder {
-    let attributes = &object.attributes;
-    let mut builder = checksums(object, builder)
-        .header(header::LAST_MODIFIED, http_date(object.modified))
-        .header(header::ACCEPT_RANGES, "bytes")
-        .header("x-oss-object-type", object.kind.as_str())
-        .header("x-oss-storage-class", attributes.storage_class.as_str());
-    let has_type = |(name, _): &(String, String)| name == "content-type";
-    if !attributes.headers.iter().any(has_type) {
-        builder = builder.header(header::CONTENT_TYPE, CONTENT_TYPE_DEFAULT);
-    }
-    for (name, value) in &attributes.headers {
-        builder = builder.header(name, value.as_bytes());
-    }
-    builder
 }

@@ -4,11 +4,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming as Body;
+use md5::{Digest as _, Md5};
 
 use super::Call;
 use crate::dev_server::error::OssError;
 use crate::dev_server::request::Incoming;
-use crate::dev_server::store::Received;
+use crate::dev_server::store::{Expected, Received};
+use crate::dev_server::wire::Inbound;
 
 /// The largest body of one request (OSS help "PutObject" and "UploadPart"): 5 GB.
 const BODY_BYTES_MAX: u64 = 5 << 30;
@@ -21,31 +23,46 @@ const DRAIN_BYTES_MAX: usize = 64 << 20;
 ///
 /// # Errors
 /// 411 without a length, 400 `EntityTooLarge`, `InvalidDigest` or `RequestTimeout`.
-pub(super) async fn content(call: Call<'_>, body: &mut Body) -> Result<Received, OssError> {
-    let expected = announced(call.request)?;
+pub(super) async fn content(call: Call<'_>, body: &mut Inbound<'_>) -> Result<Received, OssError> {
+    let len = announced(call.request)?;
     let md5 = call.request.header("content-md5").map(digest).transpose()?;
-    let mut sink = call.bucket.sink(expected)?;
+    let mut sink = call.bucket.sink(Expected {
+        len,
+        md5: md5.is_some(),
+    })?;
     let mut size = 0;
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| timed_out())?;
-        let Some(bytes) = frame.data_ref() else {
-            continue;
-        };
+    while let Some(bytes) = body.next().await {
+        let bytes = bytes.map_err(|_| timed_out())?;
         size += bytes.len() as u64;
         if size > BODY_BYTES_MAX {
             return Err(too_large(size));
         }
-        sink.write(bytes).map_err(OssError::internal)?;
+        sink.write(&bytes).map_err(OssError::internal)?;
     }
     let received = sink.finish();
     match md5 {
-        Some(md5) if md5 != received.md5 => Err(OssError::new(
-            400,
-            "InvalidDigest",
-            "The Content-MD5 you specified did not match what we received.",
-            "0016-00000512",
-        )),
+        Some(_) if md5 != received.md5 => Err(other_digest()),
         Some(_) | None => Ok(received),
+    }
+}
+
+/// Checks the `Content-MD5` of a document that must have one.
+///
+/// # Errors
+/// 400 `MissingArgument` or `InvalidDigest`.
+pub(super) fn check_md5(request: &Incoming, document: &[u8]) -> Result<(), OssError> {
+    let header = request.header("content-md5").ok_or_else(|| {
+        OssError::new(
+            400,
+            "MissingArgument",
+            "Missing Some Required Arguments.",
+            "0016-00000606",
+        )
+        .with("ArgumentName", "Content-MD5")
+    })?;
+    match digest(header)? == <[u8; 16]>::from(Md5::digest(document)) {
+        true => Ok(()),
+        false => Err(other_digest()),
     }
 }
 
@@ -53,13 +70,10 @@ pub(super) async fn content(call: Call<'_>, body: &mut Body) -> Result<Received,
 ///
 /// # Errors
 /// 400 `MalformedXML` past them, `RequestTimeout` if the body breaks off.
-pub(super) async fn document(body: &mut Body, max: usize) -> Result<Vec<u8>, OssError> {
+pub(super) async fn document(body: &mut Inbound<'_>, max: usize) -> Result<Vec<u8>, OssError> {
     let mut document = Vec::new();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| timed_out())?;
-        if let Some(bytes) = frame.data_ref() {
-            document.extend_from_slice(bytes);
-        }
+    while let Some(bytes) = body.next().await {
+        document.extend_from_slice(&bytes.map_err(|_| timed_out())?);
         if document.len() > max {
             return Err(malformed_xml());
         }
@@ -80,7 +94,7 @@ pub(in crate::dev_server) async fn drain(body: &mut Body) {
 }
 
 /// What `Content-Length` says; `None` for a chunked body.
-fn announced(request: &Incoming) -> Result<Option<u64>, OssError> {
+pub(super) fn announced(request: &Incoming) -> Result<Option<u64>, OssError> {
     if request.headers.contains_key("transfer-encoding") {
         return Ok(None);
     }
@@ -117,12 +131,21 @@ fn digest(header: &str) -> Result<[u8; 16], OssError> {
         })
 }
 
-fn too_large(size: u64) -> OssError {
+fn other_digest() -> OssError {
+    OssError::new(
+        400,
+        "InvalidDigest",
+        "The Content-MD5 you specified did not match what we received.",
+        "0016-00000512",
+    )
+}
+
+pub(super) fn too_large(size: u64) -> OssError {
     OssError::new(
         400,
         "EntityTooLarge",
         "Your proposed upload exceeds the maximum allowed size.",
-        "0016-00000502",
+        "",
     )
     .with("ProposedSize", size.to_string())
     .with("MaxSizeAllowed", BODY_BYTES_MAX.to_string())
@@ -138,10 +161,15 @@ fn timed_out() -> OssError {
 }
 
 pub(super) fn malformed_xml() -> OssError {
+    malformed_xml_as("0042-00000205")
+}
+
+/// The same with the EC of an operation.
+pub(super) fn malformed_xml_as(ec: &'static str) -> OssError {
     OssError::new(
         400,
         "MalformedXML",
         "The XML you provided was not well-formed or did not validate against our published schema.",
-        "0042-00000205",
+        ec,
     )
 }

@@ -7,6 +7,7 @@ use jiff::SignedDuration;
 use serde::{Deserialize, Deserializer};
 
 use crate::dev_server::auth::Policy;
+use crate::dev_server::{self, Versioning};
 
 /// Everything the file can say.
 #[derive(Debug, Clone, Deserialize)]
@@ -37,12 +38,22 @@ pub struct BucketConfig {
     /// Whether it is the default bucket of the workspace; at most one is.
     #[serde(default)]
     pub default: bool,
-    /// Whether it keeps versions.
+    /// Whether it keeps versions: `enabled` or `suspended`. Default: it never did.
     #[serde(default)]
-    pub versioned: bool,
+    pub versioning: Versioning,
     /// Whether it has a hierarchical namespace.
     #[serde(default)]
     pub hierarchical: bool,
+}
+
+impl From<&BucketConfig> for dev_server::BucketConfig {
+    fn from(bucket: &BucketConfig) -> Self {
+        Self {
+            name: bucket.name.clone(),
+            versioning: bucket.versioning,
+            hierarchical: bucket.hierarchical,
+        }
+    }
 }
 
 /// What a role may do: everything its parts say together.
@@ -316,7 +327,7 @@ name = "workspace-default"
 default = true
 [[bucket]]
 name = "other"
-versioned = true
+versioning = "suspended"
 [role.AliyunPAIDLCDefaultRole]
 default_bucket_only = true
 [role.reader]
@@ -346,7 +357,7 @@ expiration_format = "offset"
     fn everything_is_read() {
         let config = Config::parse(FULL).unwrap();
         assert_eq!(config.default_bucket(), Some("workspace-default"));
-        assert!(config.buckets[1].versioned);
+        assert_eq!(config.buckets[1].versioning, Versioning::Suspended);
         assert!(!format!("{config:?}").contains("hush"));
         assert_eq!(config.policies().unwrap().len(), 3);
         let job = config.job.unwrap();

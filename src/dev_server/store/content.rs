@@ -54,17 +54,15 @@ impl Drop for OwnedPath {
 #[derive(Debug)]
 pub(super) struct ContentFile {
     owned: OwnedPath,
-    len: u64,
     mapped: OnceLock<Bytes>,
     /// How many mappings all files of the store keep.
     mappings: Arc<AtomicUsize>,
 }
 
 impl ContentFile {
-    pub(super) fn new(owned: OwnedPath, len: u64, mappings: Arc<AtomicUsize>) -> Self {
+    pub(super) fn new(owned: OwnedPath, mappings: Arc<AtomicUsize>) -> Self {
         Self {
             owned,
-            len,
             mapped: OnceLock::new(),
             mappings,
         }
@@ -112,25 +110,37 @@ fn to_usize(number: u64) -> io::Result<usize> {
     usize::try_from(number).map_err(io::Error::other)
 }
 
-/// A piece of an object that was received at once.
+/// A piece of an object that was received or copied at once.
 #[derive(Debug, Clone)]
 pub(super) enum Segment {
     Memory(Bytes),
-    File(Arc<ContentFile>),
+    /// These bytes of a file; a copied range has a part of one.
+    File(Arc<ContentFile>, Range<u64>),
 }
 
 impl Segment {
     fn len(&self) -> u64 {
         match self {
             Self::Memory(bytes) => bytes.len() as u64,
-            Self::File(file) => file.len,
+            Self::File(_, range) => range.end - range.start,
         }
     }
 
     fn slice(&self, range: Range<u64>) -> io::Result<Bytes> {
         match self {
             Self::Memory(bytes) => Ok(bytes.slice(to_usize(range.start)?..to_usize(range.end)?)),
-            Self::File(file) => file.slice(range),
+            Self::File(file, all) => file.slice(all.start + range.start..all.start + range.end),
+        }
+    }
+
+    /// A range of the same bytes, shared.
+    fn cut(&self, range: Range<u64>) -> io::Result<Self> {
+        match self {
+            Self::Memory(_) => self.slice(range).map(Self::Memory),
+            Self::File(file, all) => {
+                let range = all.start + range.start..all.start + range.end;
+                Ok(Self::File(Arc::clone(file), range))
+            }
         }
     }
 }
@@ -145,13 +155,29 @@ impl Content {
     /// # Errors
     /// What opening, reading or mapping a content file says.
     pub(crate) fn slice(&self, range: Range<u64>) -> io::Result<Vec<Bytes>> {
+        self.each(range, Segment::slice)
+    }
+
+    /// A range of the same bytes as a content of its own, shared and not copied.
+    ///
+    /// # Errors
+    /// If the range lies outside.
+    pub(crate) fn cut(&self, range: Range<u64>) -> io::Result<Self> {
+        self.each(range, Segment::cut).map(Self)
+    }
+
+    fn each<T>(
+        &self,
+        range: Range<u64>,
+        take: impl Fn(&Segment, Range<u64>) -> io::Result<T>,
+    ) -> io::Result<Vec<T>> {
         let mut pieces = Vec::new();
         let mut begin = 0;
         for segment in &self.0 {
             let end = begin + segment.len();
             let part = range.start.max(begin)..range.end.min(end);
             if part.start < part.end {
-                pieces.push(segment.slice(part.start - begin..part.end - begin)?);
+                pieces.push(take(segment, part.start - begin..part.end - begin)?);
             }
             begin = end;
         }
@@ -170,7 +196,7 @@ impl Content {
 
     fn mark(&self, kept: bool) {
         for segment in &self.0 {
-            if let Segment::File(file) = segment {
+            if let Segment::File(file, _) = segment {
                 file.owned.kept.store(kept, Ordering::Relaxed);
             }
         }
@@ -195,6 +221,12 @@ mod tests {
         assert_eq!(cut(2..4), b"cd");
         assert_eq!(cut(3..3), b"");
         assert_eq!(cut(7..8), b"h");
+        let inner = content.cut(1..6).unwrap();
+        assert_eq!(inner.slice(0..5).unwrap().concat(), b"bcdef");
+        assert_eq!(
+            inner.cut(1..3).unwrap().slice(0..2).unwrap().concat(),
+            b"cd"
+        );
     }
 
     #[test]
@@ -203,15 +235,18 @@ mod tests {
         let path = directory.path().join("c");
         let bytes = vec![7; 1 << 20];
         std::fs::write(&path, &bytes).unwrap();
-        let file = |path: &Path| {
-            ContentFile::new(OwnedPath::new(path.to_owned()), 1 << 20, Arc::default())
+        let content = |path: &Path| {
+            let file = ContentFile::new(OwnedPath::new(path.to_owned()), Arc::default());
+            Content(vec![Segment::File(Arc::new(file), 0..1 << 20)])
         };
-        let content = Content(vec![Segment::File(Arc::new(file(&path)))]);
-        content.keep();
-        drop(content);
+        let kept = content(&path);
+        kept.keep();
+        drop(kept);
         assert!(path.exists());
-        let content = Content(vec![Segment::File(Arc::new(file(&path)))]);
+        let content = content(&path);
         content.keep();
+        let cut = content.cut(5..9).and_then(|cut| cut.slice(1..3));
+        assert_eq!(cut.unwrap().concat(), [7, 7]);
         content.discard();
         let mapped = content.slice(0..1 << 20).unwrap();
         drop(content);

@@ -35,7 +35,17 @@ struct Record {
     storage_class: String,
     modified: i64,
     headers: Vec<(String, String)>,
+    #[serde(default)]
+    encryption: Vec<(String, String)>,
+    #[serde(default)]
+    tags: Vec<(String, String)>,
+    #[serde(default)]
+    version: Option<String>,
+    /// Names of content files, and how many bytes of each.
     content: Vec<(String, u64)>,
+    /// Where in their files these bytes begin; missing ones at 0.
+    #[serde(default)]
+    starts: Vec<u64>,
 }
 
 /// The directory of one bucket.
@@ -82,12 +92,11 @@ impl Disk {
     pub(super) fn link(&self, content: &Content) -> io::Result<Content> {
         let link = |segment: &Segment| match segment {
             Segment::Memory(_) => Ok(segment.clone()),
-            Segment::File(file) => {
+            Segment::File(file, range) => {
                 let owned = self.new_content();
                 fs::hard_link(file.path(), owned.path())?;
-                let len = fs::metadata(owned.path())?.len();
-                let file = ContentFile::new(owned, len, Arc::clone(&self.mappings));
-                Ok(Segment::File(Arc::new(file)))
+                let file = ContentFile::new(owned, Arc::clone(&self.mappings));
+                Ok(Segment::File(Arc::new(file), range.clone()))
             }
         };
         content
@@ -101,12 +110,14 @@ impl Disk {
     /// Writes the record of an object and returns its path.
     pub(super) fn record(&self, object: &Object) -> io::Result<PathBuf> {
         let mut content = Vec::new();
+        let mut starts = Vec::new();
         for segment in &object.content.0 {
-            if let Segment::File(file) = segment {
+            if let Segment::File(file, range) = segment {
                 let name = file
                     .name()
                     .ok_or_else(|| io::Error::other("a content file has no name"))?;
-                content.push((name.to_owned(), fs::metadata(file.path())?.len()));
+                content.push((name.to_owned(), range.end - range.start));
+                starts.push(range.start);
             }
         }
         let record = Record {
@@ -119,7 +130,11 @@ impl Disk {
             storage_class: object.attributes.storage_class.as_str().to_owned(),
             modified: object.modified.as_second(),
             headers: object.attributes.headers.clone(),
+            encryption: object.attributes.encryption.clone(),
+            tags: object.attributes.tags.clone(),
+            version: object.version.clone(),
             content,
+            starts,
         };
         let name = format!("{:016x}.json", self.number());
         let temporary = OwnedPath::new(self.objects.join(format!("{name}.new")));
@@ -173,10 +188,12 @@ impl Disk {
 
     fn object(&self, path: PathBuf, record: Record) -> io::Result<Object> {
         let mut content = Content::default();
-        for (name, len) in &record.content {
+        let starts = record.starts.iter().copied().chain(std::iter::repeat(0));
+        for ((name, len), start) in record.content.iter().zip(starts) {
             let owned = OwnedPath::new(self.content.join(name));
-            let file = ContentFile::new(owned, *len, Arc::clone(&self.mappings));
-            content.0.push(Segment::File(Arc::new(file)));
+            let file = ContentFile::new(owned, Arc::clone(&self.mappings));
+            let segment = Segment::File(Arc::new(file), start..start + len);
+            content.0.push(segment);
         }
         content.keep();
         Ok(Object {
@@ -189,7 +206,10 @@ impl Disk {
             attributes: Attributes {
                 storage_class: StorageClass::from(record.storage_class.as_str()),
                 headers: record.headers,
+                encryption: record.encryption,
+                tags: record.tags,
             },
+            version: record.version,
             key: record.key,
             content,
             record: Some(path),

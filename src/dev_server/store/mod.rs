@@ -1,8 +1,10 @@
 //! Buckets and their objects, in memory or on disk.
 //!
 //! A bucket is an ordered index under one lock that is held for microseconds, or for one small file's writing. Objects
-//! are immutable and shared: a reader keeps its version whatever happens to the key, as it does in OSS.
+//! are immutable and shared: a reader keeps its version whatever happens to the key, as it does in OSS. A copy, of an object
+//! or of a part of one, shares the bytes of its source; on disk by a hard link.
 
+mod change;
 mod content;
 mod disk;
 mod index;
@@ -10,6 +12,8 @@ mod mmap;
 mod object;
 mod sink;
 mod upload;
+mod uploads;
+mod versions;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -23,14 +27,18 @@ use jiff::Timestamp;
 pub(crate) use content::Content;
 pub(crate) use index::{Ask, Entry, Page};
 pub(crate) use object::{Attributes, Object};
-pub(crate) use sink::{Received, Sink};
-pub(crate) use upload::{Chosen, PART_NUMBER_MAX, Upload};
+pub use sink::ETags;
+pub(crate) use sink::{Checksums, Expected, Received, Sink};
+pub(crate) use upload::{Chosen, PART_BYTES_MAX, PART_NUMBER_MAX, Upload};
+pub(crate) use uploads::{AskUploads, UploadEntry};
+pub use versions::Versioning;
+pub(crate) use versions::{Deleted, Past};
 
 use super::BucketConfig;
 use super::error::OssError;
 use disk::Disk;
 use index::Index;
-use upload::Part;
+use versions::History;
 
 /// What a write does to an object that is there already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +54,11 @@ pub(crate) struct Store(BTreeMap<String, Bucket>);
 
 impl Store {
     /// Opens the buckets, under `data` or in memory.
-    pub(crate) fn open(data: Option<&Path>, buckets: &[BucketConfig]) -> io::Result<Self> {
+    pub(crate) fn open(
+        data: Option<&Path>,
+        buckets: &[BucketConfig],
+        etags: ETags,
+    ) -> io::Result<Self> {
         let mappings = Arc::new(AtomicUsize::new(0));
         let mut opened = BTreeMap::new();
         for config in buckets {
@@ -65,6 +77,7 @@ impl Store {
             let bucket = Bucket {
                 config: config.clone(),
                 created: object::now(),
+                etags,
                 disk,
                 state: Mutex::new(state),
             };
@@ -92,13 +105,16 @@ impl Store {
 pub(crate) struct Bucket {
     pub(crate) config: BucketConfig,
     pub(crate) created: Timestamp,
+    etags: ETags,
     disk: Option<Arc<Disk>>,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
+    /// The current object of each key.
     objects: Index<Arc<Object>>,
+    history: History,
     uploads: BTreeMap<String, Upload>,
 }
 
@@ -109,170 +125,89 @@ impl Bucket {
     }
 
     /// # Errors
-    /// 404 `NoSuchKey`.
+    /// 404 `NoSuchKey`, which tells of a delete marker in its headers.
     pub(crate) fn get(&self, key: &str) -> Result<Arc<Object>, OssError> {
-        let found = self.state().objects.get(key).cloned();
-        found.ok_or_else(|| OssError::no_such_key(key))
+        let state = self.state();
+        if let Some(object) = state.objects.get(key) {
+            return Ok(Arc::clone(object));
+        }
+        let error = OssError::no_such_key(key);
+        match state.history.latest(key) {
+            Some(Past::Marker(version)) => Err(marked(error, version)),
+            Some(Past::Object(_)) | None => Err(error),
+        }
+    }
+
+    /// One version of a key.
+    ///
+    /// # Errors
+    /// 404 `NoSuchVersion`, 405 `MethodNotAllowed` if it is a delete marker.
+    pub(crate) fn get_version(&self, key: &str, version: &str) -> Result<Arc<Object>, OssError> {
+        let state = self.state();
+        if let Some(object) = state.objects.get(key)
+            && object.version() == version
+        {
+            return Ok(Arc::clone(object));
+        }
+        match state.history.find(key, version) {
+            Some(Past::Object(object)) => Ok(Arc::clone(object)),
+            Some(Past::Marker(version)) => {
+                let error = OssError::new(
+                    405,
+                    "MethodNotAllowed",
+                    "The specified method is not allowed against this resource.",
+                    "",
+                );
+                Err(marked(error.with("ResourceType", "DeleteMarker"), version))
+            }
+            None => Err(OssError::new(
+                404,
+                "NoSuchVersion",
+                "The specified version does not exist.",
+                "",
+            )
+            .with("Key", key)
+            .with("VersionId", version)),
+        }
     }
 
     pub(crate) fn object_count(&self) -> usize {
         self.state().objects.len()
     }
 
-    /// A place for a body whose `Content-Length` is `expected`.
-    pub(crate) fn sink(&self, expected: Option<u64>) -> Result<Sink, OssError> {
-        Sink::new(self.disk.as_ref(), expected).map_err(OssError::internal)
+    /// A place for a body.
+    pub(crate) fn sink(&self, expected: Expected) -> Result<Sink, OssError> {
+        Sink::new(self.disk.as_ref(), self.etags, expected).map_err(OssError::internal)
     }
 
     /// Takes a body that is in memory already.
     pub(crate) fn received(&self, bytes: Bytes) -> Result<Received, OssError> {
-        Sink::whole(self.disk.as_ref(), bytes).map_err(OssError::internal)
+        Sink::whole(self.disk.as_ref(), self.etags, bytes).map_err(OssError::internal)
     }
 
-    /// Makes an object visible, all of it at once.
-    ///
-    /// # Errors
-    /// 409 `FileAlreadyExists` if there is one and it must stay.
-    pub(crate) fn commit(
-        &self,
-        object: Object,
-        if_present: IfPresent,
-    ) -> Result<Arc<Object>, OssError> {
-        self.commit_locked(&mut self.state(), object, if_present)
+    /// The checksums of bytes that are in the store already.
+    pub(crate) fn checksums(&self) -> Checksums {
+        Checksums::of_copy(self.etags)
     }
 
-    fn commit_locked(
-        &self,
-        state: &mut State,
-        mut object: Object,
-        if_present: IfPresent,
-    ) -> Result<Arc<Object>, OssError> {
-        let present = state.objects.get(&object.key);
-        // OSS help "PutObject": a versioned bucket ignores the header, since nothing is ever overwritten there.
-        if if_present == IfPresent::Refuse && present.is_some() && !self.config.versioned {
-            return Err(OssError::new(
-                409,
-                "FileAlreadyExists",
-                "The object you specified already exists and can not be overwritten.",
-                "0026-00000007",
-            )
-            .with("Key", &object.key));
-        }
-        if let Some(disk) = &self.disk {
-            object.record = Some(disk.record(&object).map_err(OssError::internal)?);
-            object.content.keep();
-        }
-        let object = Arc::new(object);
-        if let Some(old) = state.objects.insert(&object.key, Arc::clone(&object)) {
-            forget(&old);
-        }
-        Ok(object)
-    }
-
-    /// Removes an object, if there is one.
-    pub(crate) fn delete(&self, key: &str) {
-        let removed = self.state().objects.remove(key);
-        if let Some(old) = removed {
-            forget(&old);
-        }
-    }
-
-    /// The content of an object for another one.
-    pub(crate) fn content_for_copy(&self, source: &Object) -> Result<Content, OssError> {
+    /// A content for another object, which shares its bytes.
+    pub(crate) fn content_for_copy(&self, content: &Content) -> Result<Content, OssError> {
         match &self.disk {
-            Some(disk) => disk.link(&source.content).map_err(OssError::internal),
-            None => Ok(source.content.clone()),
+            Some(disk) => disk.link(content).map_err(OssError::internal),
+            None => Ok(content.clone()),
         }
     }
 
     pub(crate) fn list(&self, ask: Ask<'_>) -> Page<Arc<Object>> {
         self.state().objects.page(ask)
     }
-
-    /// Begins an upload and returns its id.
-    pub(crate) fn initiate(&self, upload: Upload) -> String {
-        let id = format!("{:032X}", fastrand::u128(..));
-        self.state().uploads.insert(id.clone(), upload);
-        id
-    }
-
-    /// Looks at an upload of `key`.
-    ///
-    /// # Errors
-    /// 404 `NoSuchUpload`.
-    pub(crate) fn upload<T>(
-        &self,
-        key: &str,
-        id: &str,
-        look: impl FnOnce(&mut Upload) -> T,
-    ) -> Result<T, OssError> {
-        match self.state().uploads.get_mut(id) {
-            Some(upload) if upload.key == key => Ok(look(upload)),
-            Some(_) | None => Err(OssError::no_such_upload(id)),
-        }
-    }
-
-    /// Keeps a part; one of the same number is replaced.
-    pub(crate) fn put_part(
-        &self,
-        key: &str,
-        id: &str,
-        number: u16,
-        received: Received,
-    ) -> Result<(), OssError> {
-        let replaced = self.upload(key, id, |upload| {
-            upload.parts.insert(number, Part::new(received))
-        })?;
-        drop(replaced);
-        Ok(())
-    }
-
-    /// Turns an upload into an object. A refused completion leaves the upload as it was.
-    pub(crate) fn complete(
-        &self,
-        key: &str,
-        id: &str,
-        chosen: &Chosen,
-        if_present: IfPresent,
-    ) -> Result<Arc<Object>, OssError> {
-        let state = &mut *self.state();
-        let upload = match state.uploads.get(id) {
-            Some(upload) if upload.key == key => upload,
-            Some(_) | None => return Err(OssError::no_such_upload(id)),
-        };
-        let object = upload.assemble(id, chosen)?;
-        let if_present = match upload.if_present {
-            IfPresent::Refuse => IfPresent::Refuse,
-            IfPresent::Replace => if_present,
-        };
-        let object = self.commit_locked(state, object, if_present)?;
-        state.uploads.remove(id);
-        Ok(object)
-    }
-
-    /// # Errors
-    /// 404 `NoSuchUpload`.
-    pub(crate) fn abort(&self, key: &str, id: &str) -> Result<(), OssError> {
-        self.upload(key, id, |_| ())?;
-        let removed = self.state().uploads.remove(id);
-        drop(removed);
-        Ok(())
-    }
-
-    pub(crate) fn upload_count(&self) -> usize {
-        self.state().uploads.len()
-    }
 }
 
-/// Takes an object off the disk; its bytes stay until the last reader is done.
-fn forget(old: &Object) {
-    if let Some(record) = &old.record {
-        // A record that stays behind would come back at the next start; there is nobody to tell but the log.
-        if let Err(error) = std::fs::remove_file(record) {
-            tracing::warn!(%error, key = old.key, "dev server: a record could not be removed");
-        }
-    }
-    old.content.discard();
+/// A refusal that meets a delete marker says so.
+fn marked(error: OssError, version: &str) -> OssError {
+    error
+        .with_header("x-oss-delete-marker", "true")
+        .with_header("x-oss-version-id", version)
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ fn whole(object: &Object) -> Vec<u8> {
 }
 
 fn open(directory: &Path) -> Store {
-    Store::open(Some(directory), &[BucketConfig::new("b")]).unwrap()
+    Store::open(Some(directory), &[BucketConfig::new("b")], ETags::Md5).unwrap()
 }
 
 #[test]
@@ -29,13 +29,9 @@ fn objects_survive_a_restart_and_nothing_else_does() {
         put(bucket, "a", b"new");
         put(bucket, "big", &big);
         put(bucket, "gone", b"x");
-        bucket.delete("gone");
-        let id = bucket.initiate(Upload {
-            key: "m".to_owned(),
-            attributes: Attributes::default(),
-            if_present: IfPresent::Replace,
-            parts: BTreeMap::new(),
-        });
+        bucket.delete("gone", None).unwrap();
+        let upload = |key| Upload::new(key, Attributes::default(), IfPresent::Replace);
+        let id = bucket.initiate(upload("m"));
         for (number, bytes) in [(1, big.clone()), (2, b"tail".to_vec())] {
             let received = bucket.received(Bytes::from(bytes)).unwrap();
             bucket.put_part("m", &id, number, received).unwrap();
@@ -44,16 +40,17 @@ fn objects_survive_a_restart_and_nothing_else_does() {
             .complete("m", &id, &Chosen::All, IfPresent::Replace)
             .unwrap();
         let big_object = bucket.get("big").unwrap();
-        let content = bucket.content_for_copy(&big_object).unwrap();
+        let content = bucket.content_for_copy(&big_object.content).unwrap();
         let copy = big_object.copied_to("copy", Attributes::default(), content);
         bucket.commit(copy, IfPresent::Replace).unwrap();
-        bucket.delete("big");
+        bucket.delete("big", None).unwrap();
         // An upload that was never completed.
         let _ = bucket.initiate(Upload {
-            key: "half".to_owned(),
-            attributes: Attributes::default(),
-            if_present: IfPresent::Replace,
-            parts: BTreeMap::from([(1, Part::new(bucket.received(Bytes::from("part")).unwrap()))]),
+            parts: BTreeMap::from([(
+                1,
+                upload::Part::new(bucket.received(Bytes::from("part")).unwrap()),
+            )]),
+            ..upload("half")
         });
     }
     let store = open(directory.path());
@@ -80,14 +77,14 @@ fn a_reader_keeps_its_version() {
     let bucket = store.bucket("b").unwrap();
     let old = put(bucket, "a", b"old");
     put(bucket, "a", b"newer");
-    bucket.delete("a");
+    bucket.delete("a", None).unwrap();
     assert_eq!(whole(&old), b"old");
     assert_eq!(bucket.get("a").unwrap_err().code, "NoSuchKey");
 }
 
 #[test]
 fn forbidding_refuses_only_what_is_there() {
-    let store = Store::open(None, &[BucketConfig::new("b")]).unwrap();
+    let store = Store::open(None, &[BucketConfig::new("b")], ETags::Md5).unwrap();
     let bucket = store.bucket("b").unwrap();
     let commit = || {
         let received = bucket.received(Bytes::from("x")).unwrap();

@@ -18,6 +18,9 @@ pub(crate) const PART_NUMBER_MAX: u16 = 10_000;
 /// The least bytes of a part that is not the last, checked when the upload completes.
 pub(crate) const PART_BYTES_MIN: u64 = 100 << 10;
 
+/// The most bytes of a part (the same page): 5 GB.
+pub(crate) const PART_BYTES_MAX: u64 = 5 << 30;
+
 /// A part that arrived.
 #[derive(Debug)]
 pub(crate) struct Part {
@@ -40,7 +43,21 @@ pub(crate) struct Upload {
     pub(crate) key: String,
     pub(crate) attributes: Attributes,
     pub(crate) if_present: IfPresent,
+    pub(crate) initiated: Timestamp,
     pub(crate) parts: BTreeMap<u16, Part>,
+}
+
+impl Upload {
+    /// An upload without a part.
+    pub(crate) fn new(key: &str, attributes: Attributes, if_present: IfPresent) -> Self {
+        Self {
+            key: key.to_owned(),
+            attributes,
+            if_present,
+            initiated: now(),
+            parts: BTreeMap::new(),
+        }
+    }
 }
 
 /// Which parts make the object.
@@ -95,12 +112,13 @@ impl Upload {
             modified: now(),
             attributes: self.attributes.clone(),
             content: Content::default(),
+            version: None,
             record: None,
         };
         let mut md5 = Md5::new();
         for part in before.iter().map(|(_, part)| *part).chain([*last]) {
             let received = &part.received;
-            md5.update(received.md5);
+            md5.update(received.digest);
             // The CRC of nothing is 0, so the first part needs no case of its own.
             object.crc64 =
                 crc_fast::checksum_combine(Crc64Xz, object.crc64, received.crc, received.size);
@@ -147,7 +165,7 @@ mod tests {
 
     use bytes::Bytes;
 
-    use super::super::sink::Sink;
+    use super::super::sink::{ETags, Sink};
     use super::*;
 
     fn upload(sizes: &[(u16, u64)]) -> Upload {
@@ -155,14 +173,12 @@ mod tests {
             let bytes = vec![u8::try_from(number % 251).unwrap(); usize::try_from(size).unwrap()];
             (
                 number,
-                Part::new(Sink::whole(None, Bytes::from(bytes)).unwrap()),
+                Part::new(Sink::whole(None, ETags::Md5, Bytes::from(bytes)).unwrap()),
             )
         };
         Upload {
-            key: "k".to_owned(),
-            attributes: Attributes::default(),
-            if_present: IfPresent::Replace,
             parts: sizes.iter().map(part).collect(),
+            ..Upload::new("k", Attributes::default(), IfPresent::Replace)
         }
     }
 

@@ -5,6 +5,8 @@
 mod faults;
 mod multipart;
 mod objects;
+mod uploads;
+mod writes;
 
 use std::time::Duration;
 

@@ -99,6 +99,7 @@ async fn parts_can_be_copied_from_other_objects() {
     assert_eq!(got.status, 200);
     assert_eq!(got.header("content-range"), "bytes 1000-199999/300000");
     assert!(got.text().contains("<CopyPartResult>"));
+    assert_eq!(got.header("x-oss-hash-crc64ecma"), "");
     assert_eq!(copy(3, "bytes=299999-300000").await.status, 416);
     part(&bench, "/k", &id, 2, b"tail".to_vec()).await;
     let all = [("x-oss-complete-all", "yes")];
@@ -153,4 +154,154 @@ async fn objects_on_disk_outlive_the_server() {
     assert!(got.body == bytes[1_000_000..2_000_000]);
     let small = bench.get("/big", &[("range", "bytes=7-9")]).await;
     assert!(small.body == bytes[7..10]);
+}
+
+#[tokio::test]
+async fn uploads_in_progress_are_listed_in_pages() {
+    let bench = Bench::start().await;
+    for target in ["/a%20b", "/c", "/c", "/d/1"] {
+        initiate(&bench, target).await;
+    }
+    let mut found = Vec::new();
+    let mut page = bench
+        .get("?uploads&max-uploads=2&encoding-type=url", &[])
+        .await;
+    loop {
+        let keys = page.elements("Key").into_iter().map(str::to_owned);
+        let ids = page.elements("UploadId").into_iter().map(str::to_owned);
+        found.extend(keys.zip(ids));
+        if page.element("IsTruncated") == "false" {
+            break;
+        }
+        let (key, id) = (
+            page.element("NextKeyMarker"),
+            page.element("NextUploadIdMarker"),
+        );
+        let target = format!(
+            "?uploads&max-uploads=2&encoding-type=url&key-marker={key}&upload-id-marker={id}"
+        );
+        page = bench.get(&target, &[]).await;
+    }
+    let keys: Vec<&str> = found.iter().map(|(key, _)| key.as_str()).collect();
+    assert_eq!(keys, ["a%20b", "c", "c", "d%2F1"]);
+    assert_ne!(found[1].1, found[2].1);
+    let page = bench.get("?uploads&prefix=c", &[]).await;
+    assert_eq!(page.elements("Key"), ["c", "c"]);
+    let page = bench.get("?uploads&delimiter=/", &[]).await;
+    assert_eq!(page.elements("Prefix"), ["", "d/"]);
+    for bad in ["0", "1001", "x"] {
+        let got = bench.get(&format!("?uploads&max-uploads={bad}"), &[]).await;
+        assert_eq!((got.status, got.element("Code")), (400, "InvalidArgument"));
+    }
+}
+
+#[tokio::test]
+async fn an_upload_makes_an_object_with_what_was_said_at_its_begin() {
+    let bench = Bench::start().await;
+    bench.server.append("bucket", "k", "old").unwrap();
+    let headers = [
+        ("content-type", "text/x"),
+        ("x-oss-meta-a", "1"),
+        ("x-oss-tagging", "t=1"),
+        ("x-oss-storage-class", "IA"),
+        ("x-oss-server-side-encryption", "AES256"),
+    ];
+    let begun = bench.ask(Method::POST, "/k?uploads", &headers).await;
+    assert_eq!(begun.header("x-oss-server-side-encryption"), "AES256");
+    let id = begun.element("UploadId").to_owned();
+    part(&bench, "/k", &id, 1, b"new".to_vec()).await;
+    let target = format!("/k?uploadId={id}");
+    let all = ("x-oss-complete-all", "yes");
+    let forbid = [all, ("x-oss-forbid-overwrite", "true")];
+    let refused = bench.ask(Method::POST, &target, &forbid).await;
+    assert_eq!(
+        (refused.status, refused.element("Code")),
+        (409, "FileAlreadyExists")
+    );
+    assert_eq!(
+        bench.server.upload_count("bucket"),
+        1,
+        "it can be completed all the same"
+    );
+    assert_eq!(bench.ask(Method::POST, &target, &[all]).await.status, 200);
+    let got = bench.get("/k", &[]).await;
+    assert_eq!(got.text(), "new");
+    for (name, value) in [headers[0], headers[1], headers[3], headers[4]] {
+        assert_eq!(got.header(name), value);
+    }
+    assert_eq!(got.header("x-oss-tagging-count"), "1");
+    assert_eq!(got.header("x-oss-object-type"), "Multipart");
+    let stats = bench.server.stats();
+    assert_eq!(
+        (stats.initiates(), stats.parts(), stats.completes()),
+        (1, 1, 2)
+    );
+}
+
+#[tokio::test]
+async fn parts_are_copied_only_from_what_was_meant() {
+    let bench = Bench::start().await;
+    let etag = bench.server.put("bucket", "s", "source").unwrap();
+    bench.server.append("bucket", "log", "x").unwrap();
+    bench.server.put_symlink("bucket", "link", "s").unwrap();
+    let id = initiate(&bench, "/k").await;
+    let target = format!("/k?partNumber=1&uploadId={id}");
+    let quoted = format!("\"{etag}\"");
+    let if_match = "x-oss-copy-source-if-match";
+    for (source, condition, status) in [
+        ("/bucket/s", ("x-oss-meta-none", ""), 200),
+        ("/bucket/s", (if_match, quoted.as_str()), 200),
+        ("/bucket/s", (if_match, "\"0\""), 412),
+        (
+            "/bucket/s",
+            ("x-oss-copy-source-if-none-match", quoted.as_str()),
+            304,
+        ),
+        ("/bucket/none", ("x-oss-meta-none", ""), 404),
+        ("/bucket/log", ("x-oss-meta-none", ""), 400),
+        ("/bucket/link", ("x-oss-meta-none", ""), 501),
+    ] {
+        let headers = [("x-oss-copy-source", source), condition];
+        let got = bench.ask(Method::PUT, &target, &headers).await;
+        assert_eq!(got.status, status, "{source} {condition:?}");
+    }
+    // The part is the source as it was.
+    bench.server.put("bucket", "s", "changed").unwrap();
+    let parts = bench.get(&format!("/k?uploadId={id}"), &[]).await;
+    assert_eq!(parts.element("Size"), "6");
+    let crc = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc64Xz, b"source");
+    assert_eq!(parts.element("HashCrc64ecma"), crc.to_string());
+    assert_eq!(bench.server.stats().part_copies(), 7);
+}
+
+#[tokio::test]
+async fn fast_etags_cost_no_md5_and_still_tell_contents_apart() {
+    let bench = Bench::with(Config {
+        buckets: vec![BucketConfig::new("bucket")],
+        etags: crate::dev_server::ETags::Crc,
+        ..Config::default()
+    })
+    .await;
+    let put = bench.give(Method::PUT, "/k", &[], "hello").await;
+    assert_eq!(put.header("x-oss-hash-crc64ecma"), "11177612005948864433");
+    assert_ne!(put.header("etag"), "\"5D41402ABC4B2A76B9719D911017C592\"");
+    assert_eq!(put.header("etag").len(), 34);
+    assert_eq!(put.header("content-md5"), "");
+    let other = bench.give(Method::PUT, "/k", &[], "hellp").await;
+    assert_ne!(other.header("etag"), put.header("etag"));
+    for (md5, status) in [
+        ("XUFAKrxLKna5cZ2REBfFkg==", 200),
+        ("AAAAAAAAAAAAAAAAAAAAAA==", 400),
+    ] {
+        let got = bench
+            .give(Method::PUT, "/k", &[("content-md5", md5)], "hello")
+            .await;
+        assert_eq!(got.status, status);
+    }
+    let id = initiate(&bench, "/m").await;
+    part(&bench, "/m", &id, 1, vec![1; PART_BYTES]).await;
+    part(&bench, "/m", &id, 2, b"x".to_vec()).await;
+    let all = [("x-oss-complete-all", "yes")];
+    let target = format!("/m?uploadId={id}");
+    assert_eq!(bench.ask(Method::POST, &target, &all).await.status, 200);
 }

@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::*;
-use crate::dev_server::Operation;
+use crate::dev_server::{Operation, Versioning};
 
 /// Sends bytes as they are and returns what comes until the server closes.
 async fn raw(server: &DevServer, request: &str) -> String {
@@ -311,7 +311,7 @@ async fn a_copy_keeps_or_replaces_what_was_said() {
 #[tokio::test]
 async fn a_bucket_tells_what_it_is() {
     let mut bucket = BucketConfig::new("bucket");
-    bucket.versioned = true;
+    bucket.versioning = Versioning::Enabled;
     bucket.hierarchical = true;
     let bench = Bench::with(Config {
         buckets: vec![bucket],

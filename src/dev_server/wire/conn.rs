@@ -77,7 +77,7 @@ impl Connection {
 
     /// How many bytes may go out now. An answer does not begin before the line has carried all of the request.
     fn poll_allowed(&mut self, context: &mut Context<'_>, rate: u64) -> Poll<usize> {
-        ready!(self.inward.poll_ready(context, rate));
+        ready!(self.inward.poll_ready(context, self.faults.bandwidth_in()));
         self.out.poll_ready(context, rate)
     }
 
@@ -96,7 +96,7 @@ impl AsyncRead for Connection {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        let rate = this.faults.bandwidth();
+        let rate = this.faults.bandwidth_in();
         ready!(this.inward.poll_ready(context, rate));
         let before = buffer.filled().len();
         ready!(Pin::new(&mut this.stream).poll_read(context, buffer))?;
@@ -116,7 +116,7 @@ impl AsyncWrite for Connection {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = &mut *self;
-        let rate = this.faults.bandwidth();
+        let rate = this.faults.bandwidth_out();
         let allowed = ready!(this.poll_allowed(context, rate)).min(bytes.len());
         let sent = ready!(Pin::new(&mut this.stream).poll_write(context, &bytes[..allowed]))?;
         this.sent(sent, rate);
@@ -129,7 +129,7 @@ impl AsyncWrite for Connection {
         pieces: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = &mut *self;
-        let rate = this.faults.bandwidth();
+        let rate = this.faults.bandwidth_out();
         let mut allowed = ready!(this.poll_allowed(context, rate));
         let mut cut = [IoSlice::new(&[]); PIECES_MAX];
         let mut used = 0;

@@ -1,9 +1,12 @@
 //! Which operation of OSS a request is.
 
+mod sub_resources;
+
 use http::Method;
 
 use super::error::OssError;
 use super::request::Incoming;
+use sub_resources::SUB_RESOURCES;
 
 /// The operations this server knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -13,108 +16,67 @@ pub enum Operation {
     HeadObject,
     GetObjectMeta,
     PutObject,
+    AppendObject,
     CopyObject,
     DeleteObject,
+    DeleteMultipleObjects,
+    PutSymlink,
+    GetSymlink,
+    PutObjectTagging,
+    GetObjectTagging,
+    DeleteObjectTagging,
     InitiateMultipartUpload,
     UploadPart,
     UploadPartCopy,
     CompleteMultipartUpload,
     AbortMultipartUpload,
     ListParts,
+    ListMultipartUploads,
+    CreateDirectory,
+    DeleteDirectory,
+    Rename,
     ListObjects,
     ListObjectsV2,
     GetBucketInfo,
     GetBucketLocation,
+    GetBucketVersioning,
     ListBuckets,
 }
 
 /// How many operations there are.
 pub(super) const OPERATIONS: usize = Operation::ListBuckets as usize + 1;
 
-/// Query names that choose another operation or another object: a request with one that its operation does not take is
-/// refused, never served as if it were not there. The union of what the official SDKs sign as sub-resources, and the
-/// calls of hierarchical buckets, without what only concerns signing, billing and speed.
-const SUB_RESOURCES: &[&str] = &[
-    "accessPoint",
-    "accessPointPolicy",
-    "acl",
-    "append",
-    "asyncFetch",
-    "bucketArchiveDirectRead",
-    "bucketInfo",
-    "callback",
-    "callback-var",
-    "cloudboxes",
-    "cname",
-    "comp",
-    "continuation-token",
-    "cors",
-    "delete",
-    "encryption",
-    "group",
-    "httpsConfig",
-    "img",
-    "inventory",
-    "inventoryId",
-    "lifecycle",
-    "link",
-    "live",
-    "location",
-    "logging",
-    "metaQuery",
-    "objectInfo",
-    "objectMeta",
-    "partNumber",
-    "policy",
-    "position",
-    "publicAccessBlock",
-    "qos",
-    "qosInfo",
-    "qosRequester",
-    "redundancyTransition",
-    "referer",
-    "regionList",
-    "replication",
-    "replicationLocation",
-    "replicationProgress",
-    "requestPayment",
-    "requesterQosInfo",
-    "resourceGroup",
-    "resourcePool",
-    "resourcePoolBuckets",
-    "resourcePoolInfo",
-    "response-cache-control",
-    "response-content-disposition",
-    "response-content-encoding",
-    "response-content-language",
-    "response-content-type",
-    "response-expires",
-    "restore",
-    "seal",
-    "sequential",
-    "stat",
-    "status",
-    "style",
-    "styleName",
-    "symlink",
-    "tagging",
-    "transferAcceleration",
-    "uploadId",
-    "uploads",
-    "versionId",
-    "versioning",
-    "versions",
-    "vod",
-    "website",
-    "worm",
-    "wormExtend",
-    "wormId",
-    "x-oss-async-process",
-    "x-oss-delete",
-    "x-oss-dir",
-    "x-oss-process",
-    "x-oss-rename",
-    "x-oss-write-get-object-response",
+/// All of them, in their order.
+pub(super) const ALL: [Operation; OPERATIONS] = [
+    Operation::GetObject,
+    Operation::HeadObject,
+    Operation::GetObjectMeta,
+    Operation::PutObject,
+    Operation::AppendObject,
+    Operation::CopyObject,
+    Operation::DeleteObject,
+    Operation::DeleteMultipleObjects,
+    Operation::PutSymlink,
+    Operation::GetSymlink,
+    Operation::PutObjectTagging,
+    Operation::GetObjectTagging,
+    Operation::DeleteObjectTagging,
+    Operation::InitiateMultipartUpload,
+    Operation::UploadPart,
+    Operation::UploadPartCopy,
+    Operation::CompleteMultipartUpload,
+    Operation::AbortMultipartUpload,
+    Operation::ListParts,
+    Operation::ListMultipartUploads,
+    Operation::CreateDirectory,
+    Operation::DeleteDirectory,
+    Operation::Rename,
+    Operation::ListObjects,
+    Operation::ListObjectsV2,
+    Operation::GetBucketInfo,
+    Operation::GetBucketLocation,
+    Operation::GetBucketVersioning,
+    Operation::ListBuckets,
 ];
 
 /// `response-*` of GetObject and the headers they set.
@@ -158,6 +120,9 @@ impl Operation {
         match request.method {
             Method::GET if request.has("bucketInfo") => Ok(Self::GetBucketInfo),
             Method::GET if request.has("location") => Ok(Self::GetBucketLocation),
+            Method::GET if request.has("versioning") => Ok(Self::GetBucketVersioning),
+            Method::GET if request.has("uploads") => Ok(Self::ListMultipartUploads),
+            Method::POST if request.has("delete") => Ok(Self::DeleteMultipleObjects),
             Method::GET => match request.param("list-type") {
                 Some("2") => Ok(Self::ListObjectsV2),
                 Some(other) => Err(OssError::invalid_argument(
@@ -179,16 +144,25 @@ impl Operation {
         match request.method {
             Method::GET | Method::HEAD if request.has("objectMeta") => Ok(Self::GetObjectMeta),
             Method::GET if request.has("uploadId") => Ok(Self::ListParts),
+            Method::GET if request.has("symlink") => Ok(Self::GetSymlink),
+            Method::GET if request.has("tagging") => Ok(Self::GetObjectTagging),
             Method::GET => Ok(Self::GetObject),
             Method::HEAD => Ok(Self::HeadObject),
             Method::PUT if request.has("uploadId") && copies => Ok(Self::UploadPartCopy),
             Method::PUT if request.has("uploadId") => Ok(Self::UploadPart),
+            Method::PUT if request.has("symlink") => Ok(Self::PutSymlink),
+            Method::PUT if request.has("tagging") => Ok(Self::PutObjectTagging),
             Method::PUT if copies => Ok(Self::CopyObject),
             Method::PUT => Ok(Self::PutObject),
             Method::POST if request.has("uploads") => Ok(Self::InitiateMultipartUpload),
             Method::POST if request.has("uploadId") => Ok(Self::CompleteMultipartUpload),
+            Method::POST if request.has("append") => Ok(Self::AppendObject),
+            Method::POST if request.has("x-oss-dir") => Ok(Self::CreateDirectory),
+            Method::POST if request.has("x-oss-delete") => Ok(Self::DeleteDirectory),
+            Method::POST if request.has("x-oss-rename") => Ok(Self::Rename),
             Method::POST => Err(OssError::not_implemented("POST")),
             Method::DELETE if request.has("uploadId") => Ok(Self::AbortMultipartUpload),
+            Method::DELETE if request.has("tagging") => Ok(Self::DeleteObjectTagging),
             Method::DELETE => Ok(Self::DeleteObject),
             _ => Err(not_allowed(request)),
         }
@@ -204,41 +178,81 @@ impl Operation {
                 "response-content-disposition",
                 "response-cache-control",
                 "response-expires",
+                "versionId",
             ],
-            Self::GetObjectMeta => &["objectMeta"],
+            Self::HeadObject | Self::DeleteObject => &["versionId"],
+            Self::GetObjectMeta => &["objectMeta", "versionId"],
+            Self::AppendObject => &["append", "position"],
+            Self::DeleteMultipleObjects => &["delete"],
+            Self::PutSymlink => &["symlink"],
+            Self::GetSymlink => &["symlink", "versionId"],
+            Self::PutObjectTagging | Self::GetObjectTagging | Self::DeleteObjectTagging => {
+                &["tagging"]
+            }
+            Self::CreateDirectory => &["x-oss-dir"],
+            Self::DeleteDirectory => &["x-oss-delete"],
+            Self::Rename => &["x-oss-rename"],
             Self::InitiateMultipartUpload => &["uploads", "sequential"],
             Self::UploadPart | Self::UploadPartCopy => &["uploadId", "partNumber"],
             Self::CompleteMultipartUpload | Self::AbortMultipartUpload | Self::ListParts => {
                 &["uploadId"]
             }
+            Self::ListMultipartUploads => &["uploads"],
             Self::ListObjectsV2 => &["continuation-token"],
             Self::GetBucketInfo => &["bucketInfo"],
             Self::GetBucketLocation => &["location"],
-            Self::HeadObject
-            | Self::PutObject
-            | Self::CopyObject
-            | Self::DeleteObject
-            | Self::ListObjects
-            | Self::ListBuckets => &[],
+            Self::GetBucketVersioning => &["versioning"],
+            Self::PutObject | Self::CopyObject | Self::ListObjects | Self::ListBuckets => &[],
         }
     }
 
-    /// The action a RAM policy names it by.
-    pub(crate) fn action(self) -> &'static str {
-        match self {
-            Self::GetObject | Self::HeadObject | Self::GetObjectMeta => "oss:GetObject",
+    /// True if its request may carry `x-oss-tagging`, which takes a permission of its own.
+    pub(crate) fn writes_tags(self) -> bool {
+        matches!(
+            self,
             Self::PutObject
+                | Self::AppendObject
+                | Self::CopyObject
+                | Self::PutSymlink
+                | Self::InitiateMultipartUpload
+        )
+    }
+
+    /// The action a RAM policy names it by; with a version in the request it is another one.
+    pub(crate) fn action(self, of_version: bool) -> &'static str {
+        match self {
+            Self::GetObject | Self::HeadObject | Self::GetObjectMeta | Self::GetSymlink
+                if of_version =>
+            {
+                "oss:GetObjectVersion"
+            }
+            Self::DeleteObject if of_version => "oss:DeleteObjectVersion",
+            Self::GetObject | Self::HeadObject | Self::GetObjectMeta | Self::GetSymlink => {
+                "oss:GetObject"
+            }
+            Self::PutObjectTagging => "oss:PutObjectTagging",
+            Self::GetObjectTagging => "oss:GetObjectTagging",
+            Self::DeleteObjectTagging => "oss:DeleteObjectTagging",
+            Self::PutObject
+            | Self::AppendObject
+            | Self::PutSymlink
+            | Self::CreateDirectory
+            | Self::Rename
             | Self::CopyObject
             | Self::InitiateMultipartUpload
             | Self::UploadPart
             | Self::UploadPartCopy
             | Self::CompleteMultipartUpload => "oss:PutObject",
-            Self::DeleteObject => "oss:DeleteObject",
+            Self::DeleteObject | Self::DeleteMultipleObjects | Self::DeleteDirectory => {
+                "oss:DeleteObject"
+            }
             Self::AbortMultipartUpload => "oss:AbortMultipartUpload",
             Self::ListParts => "oss:ListParts",
+            Self::ListMultipartUploads => "oss:ListMultipartUploads",
             Self::ListObjects | Self::ListObjectsV2 => "oss:ListObjects",
             Self::GetBucketInfo => "oss:GetBucketInfo",
             Self::GetBucketLocation => "oss:GetBucketLocation",
+            Self::GetBucketVersioning => "oss:GetBucketVersioning",
             Self::ListBuckets => "oss:ListBuckets",
         }
     }
@@ -291,6 +305,13 @@ mod tests {
             ("PUT", "/b/k?partNumber=1&uploadId=x", Operation::UploadPart),
             ("POST", "/b/k?uploads=", Operation::InitiateMultipartUpload),
             ("DELETE", "/b/k?uploadId=x", Operation::AbortMultipartUpload),
+            ("GET", "/b/k?versionId=x", Operation::GetObject),
+            ("GET", "/b?uploads", Operation::ListMultipartUploads),
+            ("PUT", "/b/k?symlink", Operation::PutSymlink),
+            ("POST", "/b/k?append&position=0", Operation::AppendObject),
+            ("POST", "/b?delete", Operation::DeleteMultipleObjects),
+            ("POST", "/b/k?x-oss-rename", Operation::Rename),
+            ("DELETE", "/b/k?tagging", Operation::DeleteObjectTagging),
         ] {
             assert_eq!(of(method, target), Ok(operation), "{method} {target}");
         }
@@ -300,17 +321,16 @@ mod tests {
     fn what_is_unknown_is_never_taken_for_something_else() {
         for (method, target) in [
             ("GET", "/b/k?acl"),
-            ("GET", "/b/k?versionId=x"),
             ("GET", "/b/k?x-oss-process=image%2Finfo"),
             ("GET", "/b?versions"),
-            ("GET", "/b?uploads"),
+            ("PUT", "/b?versioning"),
+            ("PUT", "/b/k?versionId=x"),
             ("GET", "/b?continuation-token=x"),
-            ("PUT", "/b/k?symlink"),
+            ("POST", "/b/k?append&position=0&versionId=x"),
             ("PUT", "/b"),
-            ("POST", "/b/k?append&position=0"),
-            ("POST", "/b?delete"),
-            ("POST", "/b/k?x-oss-rename"),
-            ("DELETE", "/b/k?tagging"),
+            ("POST", "/b/k?seal&position=0"),
+            ("POST", "/b/k?restore"),
+            ("PUT", "/b/k?acl"),
         ] {
             assert_eq!(
                 of(method, target),
