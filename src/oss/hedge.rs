@@ -7,7 +7,7 @@ use tokio::time::timeout;
 
 use super::bucket::Request;
 use super::send::Exchange;
-use super::verdict::Operation;
+use super::operation::Operation;
 use crate::credentials::Credentials;
 use crate::transport::{self, Response};
 

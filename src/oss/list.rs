@@ -1,13 +1,13 @@
 //! ListObjectsV2.
 
-use http::{HeaderMap, Method};
+use http::Method;
 use jiff::Timestamp;
 use percent_encoding::percent_decode_str;
 
 use super::Error;
 use super::bucket::{Bucket, Request};
 use super::send::{Ask, Exchange};
-use super::verdict::Operation;
+use super::operation::Operation;
 use super::xml::{self, Contents, ListDocument};
 use crate::object::{ETag, ObjectMeta, ObjectType, StorageClass, UnixTime};
 use crate::op::Op;
@@ -85,11 +85,7 @@ impl Bucket {
     /// What every request can fail with.
     pub async fn list(&self, op: &Op, request: &ListRequest) -> Result<ListPage, Error> {
         let mut ask = Ask {
-            request: Request {
-                method: Method::GET,
-                params: request.params(),
-                headers: HeaderMap::new(),
-            },
+            request: Request::new(Method::GET, request.params()),
             read: Box::new(|_, body| page(body, request)),
         };
         let mut exchange = Exchange::new(self, op, Operation::List, None);

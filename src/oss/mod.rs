@@ -19,6 +19,7 @@
 //! Addressing puts the bucket into the host name ([`Addressing`]); URLs are encoded here, byte for byte as they are
 //! signed. Keys with a segment `.` or `..` cannot be asked for: HTTP clients and proxies resolve such segments.
 
+mod body;
 mod bucket;
 mod config;
 mod endpoint;
@@ -28,7 +29,9 @@ mod haste;
 mod hedge;
 mod limits;
 mod list;
+mod operation;
 mod operations;
+mod progress;
 mod refusal;
 mod send;
 mod sign;
@@ -38,6 +41,7 @@ mod xml;
 #[cfg(test)]
 mod tests;
 
+pub use body::Body;
 pub use bucket::Bucket;
 pub use config::{Config, Retry, SignatureVersion, UnknownSignature};
 pub use endpoint::{Addressing, Endpoint, EndpointError};
