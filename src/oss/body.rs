@@ -40,7 +40,9 @@ impl Body {
         let pieces: Arc<[Bytes]> = pieces.collect();
         let bytes = pieces.iter().map(Bytes::len);
         let body = Self {
-            len: bytes.map(|len| u64::try_from(len).unwrap_or(u64::MAX)).sum(),
+            len: bytes
+                .map(|len| u64::try_from(len).unwrap_or(u64::MAX))
+                .sum(),
             pieces,
             crc64: Arc::default(),
         };

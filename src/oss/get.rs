@@ -9,9 +9,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use super::bucket::{Bucket, Request, check_key};
 use super::haste::BODY_MIN;
+use super::operation::Operation;
 use super::operations::meta;
 use super::send::{Attempt, Exchange};
-use super::operation::Operation;
 use super::verdict::Failure;
 use super::{Error, refusal};
 use crate::metrics::Metrics;

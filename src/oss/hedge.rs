@@ -6,8 +6,8 @@ use std::time::Instant;
 use tokio::time::timeout;
 
 use super::bucket::Request;
-use super::send::Exchange;
 use super::operation::Operation;
+use super::send::Exchange;
 use crate::credentials::Credentials;
 use crate::transport::{self, Response};
 

@@ -19,22 +19,31 @@
 //! Addressing puts the bucket into the host name ([`Addressing`]); URLs are encoded here, byte for byte as they are
 //! signed. Keys with a segment `.` or `..` cannot be asked for: HTTP clients and proxies resolve such segments.
 
+mod ask;
 mod body;
 mod bucket;
 mod config;
+mod copy;
+mod delete;
 mod endpoint;
 mod error;
 mod get;
 mod haste;
 mod hedge;
 mod limits;
+mod links;
 mod list;
+mod multipart;
 mod operation;
 mod operations;
 mod progress;
+mod properties;
+mod put;
+mod recognise;
 mod refusal;
 mod send;
 mod sign;
+mod uploads;
 mod verdict;
 mod xml;
 
@@ -44,8 +53,15 @@ mod tests;
 pub use body::Body;
 pub use bucket::Bucket;
 pub use config::{Config, Retry, SignatureVersion, UnknownSignature};
+pub use copy::{CopyProperties, CopySource};
+pub use delete::{DELETE_KEYS_MAX, DeletedBatch};
 pub use endpoint::{Addressing, Endpoint, EndpointError};
 pub use error::{Error, Kind};
 pub use get::Get;
+pub use links::Symlink;
 pub use list::{ListPage, ListRequest};
+pub use multipart::{Part, Upload};
 pub use operations::{BucketInfo, Versioning};
+pub use properties::{Condition, Description, Encryption, Properties};
+pub use put::{Appended, Stored};
+pub use uploads::{OpenUpload, PartsPage, UploadsMarker, UploadsPage};

@@ -4,10 +4,11 @@ use http::header::{CONTENT_LENGTH, ETAG, LAST_MODIFIED};
 use http::{HeaderMap, Method};
 
 use super::Error;
+use super::ask::Ask;
 use super::bucket::{Bucket, Request, check_key};
-use super::refusal::{http_date, text};
-use super::send::{Ask, Exchange};
 use super::operation::Operation;
+use super::refusal::{http_date, text};
+use super::send::Exchange;
 use super::xml::{self, InfoDocument};
 use crate::object::{ETag, ObjectKey, ObjectMeta, ObjectType, StorageClass, UnixTime};
 use crate::op::Op;

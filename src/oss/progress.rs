@@ -8,12 +8,15 @@ use super::body::{Body, Meter, Stream};
 use super::send::Exchange;
 use crate::transport::{self, Response};
 
-/// How often a body is looked at, at most.
+/// How long between two looks at a body.
+const TICK_MIN: Duration = Duration::from_millis(1);
 const TICK_MAX: Duration = Duration::from_secs(1);
 
 /// What came of sending.
 pub(super) enum Sent {
     Answered(Result<Response, transport::Error>),
+    /// A success, while the body was still being sent.
+    TooEarly(Response),
     /// The body stood still for the idle time-out.
     BodyStalled,
     /// The body was taken, and no answer came.
@@ -32,10 +35,16 @@ impl Exchange<'_> {
         let (stream, meter) = Stream::new(body, limits, self.urgency(), bytes_sent);
         let mut answer = std::pin::pin!(bucket.transport.send_pieces(signed, stream));
         let mut watch = Watch::new(&meter);
-        let tick = (bucket.retry.idle_timeout / 8).min(TICK_MAX);
+        let tick = bucket.retry.idle_timeout / 8;
+        let tick = tick.clamp(TICK_MIN, TICK_MAX);
         while watch.meter.done().is_none() {
             if let Ok(answer) = timeout(tick, &mut answer).await {
-                return Sent::Answered(answer);
+                return match answer {
+                    Ok(response) if response.status().is_success() && meter.done().is_none() => {
+                        Sent::TooEarly(response)
+                    }
+                    answer => Sent::Answered(answer),
+                };
             }
             match watch.moved() {
                 Some(time) => self.moved(time),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 use tokio::time::{sleep, timeout};
 
 use super::bucket::{Bucket, Request};
@@ -163,6 +163,11 @@ impl<'a> Exchange<'a> {
             Sent::Answered(Err(error)) => {
                 tracing::debug!(op, %method, key, attempt, ms, %error, "request failed");
                 return Err(Failure::Transport(error));
+            }
+            Sent::TooEarly(response) => {
+                let evidence = refusal::evidence(response.status(), response.headers());
+                let detail = "success was told before all of the body was sent".to_owned();
+                return Err(Failure::Lie(detail, evidence));
             }
             Sent::BodyStalled => {
                 tracing::debug!(op, %method, key, attempt, ms, "body stood still");
@@ -465,50 +470,4 @@ fn is_same(one: &Arc<Credentials>, other: &Arc<Credentials>) -> bool {
         || (one.access_key_id() == other.access_key_id()
             && one.secret() == other.secret()
             && one.token() == other.token())
-}
-
-/// What reads a whole answer.
-type Read<'r, T> = dyn Fn(&HeaderMap, &[u8]) -> Result<T, String> + Send + Sync + 'r;
-
-/// A request whose answer is read as a whole. If `read` refuses it, the server lied, and is asked again.
-pub(super) struct Ask<'r, T> {
-    pub(super) request: Request,
-    pub(super) read: Box<Read<'r, T>>,
-}
-
-impl<T> Attempt for Ask<'_, T> {
-    type Done = T;
-
-    async fn attempt(&mut self, exchange: &mut Exchange<'_>) -> Result<T, Failure> {
-        let answer = answer(exchange, &self.request).await?;
-        (self.read)(&answer.headers, &answer.body)
-            .map_err(|detail| Failure::Lie(detail, answer.evidence))
-    }
-}
-
-/// A whole answer.
-pub(super) struct Answer {
-    pub(super) headers: HeaderMap,
-    pub(super) body: Bytes,
-    pub(super) evidence: Box<Evidence>,
-}
-
-/// Sends one request and reads the whole of its answer.
-pub(super) async fn answer(
-    exchange: &mut Exchange<'_>,
-    request: &Request,
-) -> Result<Answer, Failure> {
-    let response = exchange.send(request).await?;
-    let headers = response.headers().clone();
-    let evidence = refusal::evidence(response.status(), &headers);
-    if response.status() == StatusCode::PARTIAL_CONTENT {
-        let detail = "part of an answer came where the whole was asked for".to_owned();
-        return Err(Failure::Lie(detail, evidence));
-    }
-    let body = exchange.body(response, xml::BODY_BYTES_MAX).await?;
-    Ok(Answer {
-        headers,
-        body,
-        evidence,
-    })
 }

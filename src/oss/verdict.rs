@@ -60,8 +60,8 @@ pub(super) enum Failure {
     Lie(String, Box<Evidence>),
     /// What OSS stored has another checksum than what was sent; says both.
     Corrupt(String, Box<Evidence>),
-    /// The effect of an attempt whose answer was lost does not show; the refusal of the attempt after it.
-    NotYet(Box<Refusal>),
+    /// The effect of an attempt whose answer was lost does not show.
+    NotYet,
     /// Data of another version came although `If-Match` forbids it.
     OtherVersion(Box<Evidence>),
     /// OSS answered with an error.
@@ -85,7 +85,7 @@ impl Failure {
                 }
             },
             Self::Late => (Kind::Unavailable, Retry::AtOnce),
-            Self::Stalled(_) | Self::Short => (Kind::Unavailable, Retry::Backoff),
+            Self::Stalled(_) | Self::Short | Self::NotYet => (Kind::Unavailable, Retry::Backoff),
             Self::Lie(..) => (Kind::Lied, Retry::Few),
             Self::Corrupt(..) if operation.can_store_again() => (Kind::Corrupt, Retry::Once),
             Self::Corrupt(..) => (Kind::Corrupt, Retry::Never),
@@ -94,11 +94,6 @@ impl Failure {
             Self::Refused(refusal) => {
                 let Evidence { status, code, .. } = &refusal.evidence;
                 classify(operation, status.unwrap_or(0), code, &refusal.endpoint)
-            }
-            Self::NotYet(refusal) => {
-                let Evidence { status, code, .. } = &refusal.evidence;
-                let kind = classify(operation, status.unwrap_or(0), code, &refusal.endpoint).0;
-                (kind, Retry::Few)
             }
             Self::CredentialsGone(_) => (Kind::CredentialsGone, Retry::Never),
             Self::NotReplaced(..) => (Kind::CredentialsRefused, Retry::Never),
@@ -121,10 +116,9 @@ impl Failure {
             | Self::OtherVersion(_) => true,
             // A gateway that gave up, or a server that failed after its work.
             Self::Refused(refusal) => refusal.evidence.status.is_none_or(|status| status >= 500),
-            Self::NotYet(_)
-            | Self::CredentialsGone(_)
-            | Self::NotReplaced(..)
-            | Self::Invalid(_) => false,
+            Self::NotYet | Self::CredentialsGone(_) | Self::NotReplaced(..) | Self::Invalid(_) => {
+                false
+            }
         }
     }
 
@@ -156,7 +150,8 @@ impl Failure {
                     None,
                 )
             }
-            Self::Refused(refusal) | Self::NotYet(refusal) => (refusal.evidence, None),
+            Self::NotYet => (text("its effect does not show"), None),
+            Self::Refused(refusal) => (refusal.evidence, None),
             Self::CredentialsGone(error) => (text("no live credentials"), Some(error)),
             Self::NotReplaced(error, refusal) => {
                 (refusal.evidence, error.map(|error| error as Cause))
@@ -424,7 +419,8 @@ mod tests {
 
     #[test]
     fn what_cannot_be_sent_again_is_corrupt_at_once() {
-        let verdict = |operation| Failure::Corrupt(String::new(), Box::default()).verdict(operation);
+        let verdict =
+            |operation| Failure::Corrupt(String::new(), Box::default()).verdict(operation);
         assert_eq!(verdict(Operation::Put), (Kind::Corrupt, Retry::Once));
         assert_eq!(verdict(Operation::Append), (Kind::Corrupt, Retry::Never));
         assert_eq!(verdict(Operation::Complete), (Kind::Corrupt, Retry::Never));
