@@ -129,6 +129,8 @@ pub(super) struct Stream {
     limits: Arc<Limits>,
     urgency: Urgency,
     pause: Option<Pin<Box<Sleep>>>,
+    /// Since when the next step waits for the limit.
+    asked: Option<Instant>,
     meter: Arc<Meter>,
     bytes_sent: Counter,
 }
@@ -153,6 +155,7 @@ impl Stream {
             limits,
             urgency,
             pause: None,
+            asked: None,
             meter: Arc::clone(&meter),
             bytes_sent,
         };
@@ -199,18 +202,20 @@ impl HttpBody for Stream {
         if self.left == 0 {
             return Poll::Ready(None);
         }
+        let asked = *self.asked.get_or_insert_with(Instant::now);
         loop {
             if let Some(pause) = &mut self.pause {
                 ready!(pause.as_mut().poll(context));
                 self.pause = None;
             }
-            match self.limits.may_send(self.urgency) {
+            match self.limits.may_send(self.urgency, asked.elapsed()) {
                 Ok(()) => break,
                 Err(wait) => self.pause = Some(Box::pin(sleep(wait))),
             }
             self.meter.held.store(true, Ordering::Relaxed);
         }
         self.meter.held.store(false, Ordering::Relaxed);
+        self.asked = None;
         Poll::Ready(Some(Ok(Frame::data(self.step()))))
     }
 

@@ -68,7 +68,8 @@ impl Bucket {
             return Ok(DeletedBatch::default());
         }
         let md5 = STANDARD.encode(Md5::digest(text.as_bytes()));
-        let md5 = HeaderValue::try_from(md5).expect("base64 fits into a header");
+        let md5 = HeaderValue::try_from(md5)
+            .map_err(|error| Error::invalid(Operation::DeleteBatch, None, error.to_string()))?;
         let params = vec![
             ("delete", String::new()),
             ("encoding-type", "url".to_owned()),

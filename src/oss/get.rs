@@ -174,6 +174,7 @@ impl Stream {
         // Taken, and put back only if it is good for more.
         let mut body = self.body.take().expect("opened above");
         loop {
+            exchange.pace().await;
             let asked = Instant::now();
             let Some(chunk) = exchange.chunk(&mut body).await? else {
                 return Err(Failure::Short);

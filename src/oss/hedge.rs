@@ -43,7 +43,7 @@ impl Exchange<'_> {
             }
             return answer;
         }
-        let leave = bucket.limits.try_request() && bucket.haste().may_hedge(Instant::now());
+        let leave = bucket.haste().may_hedge(Instant::now()) && bucket.limits.try_request();
         let again = leave.then(|| bucket.sign(request, self.key.as_ref(), credentials));
         let Some(Ok(again)) = again else {
             let answer = first.await;

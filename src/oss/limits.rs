@@ -1,8 +1,9 @@
 //! `--max-qps` and `--max-bandwidth`: what the program takes of a bucket that others use too.
 //!
 //! Token buckets that all requests, all received bytes and all sent bytes of a [`super::Bucket`] pass; the two directions of a
-//! line do not share their bytes. What somebody waits for may empty
-//! them; what nobody waits for leaves half of a burst, so that read-ahead is what slows down first.
+//! line do not share their bytes. What somebody waits for may empty them; what nobody waits for leaves half of a burst, so that
+//! read-ahead is what slows down first. It does so for [`LATER_MAX`] at most: by then a reader may have come to it, and
+//! while others take all there is, half of a burst never comes together.
 //!
 //! Bytes are counted when they have come, and whoever wants more waits until they are paid for: meanwhile the socket is
 //! not read, and the server is slowed down by TCP. Bytes that are sent are paid for in the same way, step by step.
@@ -17,6 +18,9 @@ const BURST_SECONDS: f64 = 0.1;
 const REQUESTS_MIN: f64 = 2.0;
 const BYTES_MIN: f64 = 65_536.0;
 
+/// The longest that [`Urgency::Later`] stands back.
+const LATER_MAX: Duration = Duration::from_millis(500);
+
 /// Who wants something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Urgency {
@@ -24,6 +28,16 @@ pub(super) enum Urgency {
     Now,
     /// Nobody does yet.
     Later,
+}
+
+impl Urgency {
+    /// What it has become after a wait.
+    fn after(self, waited: Duration) -> Self {
+        match self {
+            Self::Later if waited < LATER_MAX => Self::Later,
+            Self::Later | Self::Now => Self::Now,
+        }
+    }
 }
 
 /// The limits of one bucket.
@@ -72,13 +86,14 @@ impl Limits {
         charge(self.bytes.as_ref(), bytes);
     }
 
-    /// True once the bytes that were sent are paid for; else how long to wait before asking again.
-    pub(super) fn may_send(&self, urgency: Urgency) -> Result<(), Duration> {
+    /// Whether the bytes that were sent are paid for, for somebody who has waited so long; else how long to wait before asking again.
+    pub(super) fn may_send(&self, urgency: Urgency, waited: Duration) -> Result<(), Duration> {
         let Some(tokens) = &self.bytes_sent else {
             return Ok(());
         };
         let mut tokens = tokens.lock().unwrap_or_else(PoisonError::into_inner);
-        tokens.take(Instant::now(), urgency, 0.0)
+        let taken = tokens.take(Instant::now(), urgency.after(waited), 0.0);
+        taken.map_err(|missing| missing.min(LATER_MAX))
     }
 
     /// Bytes were sent.
@@ -103,11 +118,11 @@ async fn wait(tokens: Option<&Mutex<Tokens>>, urgency: Urgency, amount: f64) -> 
         let now = Instant::now();
         let taken = {
             let mut tokens = tokens.lock().unwrap_or_else(PoisonError::into_inner);
-            tokens.take(now, urgency, amount)
+            tokens.take(now, urgency.after(now - began), amount)
         };
         match taken {
             Ok(()) => return now - began,
-            Err(missing) => sleep(missing).await,
+            Err(missing) => sleep(missing.min(LATER_MAX)).await,
         }
     }
 }
@@ -213,6 +228,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_nobody_waits_for_is_not_starved() {
+        let limits = std::sync::Arc::new(Limits::new(Some(100), None));
+        let greedy = std::sync::Arc::clone(&limits);
+        let others = tokio::spawn(async move {
+            loop {
+                greedy.request(Urgency::Now).await;
+            }
+        });
+        let waited = tokio::time::timeout(Duration::from_secs(20), limits.request(Urgency::Later));
+        waited.await.expect("its turn comes");
+        others.abort();
+    }
+
+    #[tokio::test]
     async fn without_a_limit_nothing_waits() {
         let limits = Limits::new(None, None);
         limits.received(usize::MAX);
@@ -220,16 +249,16 @@ mod tests {
         assert_eq!(limits.bandwidth(Urgency::Later).await, Duration::ZERO);
         assert!(limits.try_request());
         limits.sent(usize::MAX);
-        assert_eq!(limits.may_send(Urgency::Later), Ok(()));
+        assert_eq!(limits.may_send(Urgency::Later, Duration::ZERO), Ok(()));
     }
 
     #[test]
     fn the_two_directions_do_not_share_their_bytes() {
         let limits = Limits::new(None, Some(1 << 20));
         limits.received(10 << 20);
-        assert_eq!(limits.may_send(Urgency::Now), Ok(()));
+        assert_eq!(limits.may_send(Urgency::Now, Duration::ZERO), Ok(()));
         limits.sent(10 << 20);
-        let wait = limits.may_send(Urgency::Now);
-        assert!(wait.is_err_and(|wait| wait > Duration::from_secs(9)));
+        let wait = limits.may_send(Urgency::Now, Duration::ZERO);
+        assert_eq!(wait, Err(LATER_MAX));
     }
 }

@@ -109,6 +109,7 @@ impl<'a> Exchange<'a> {
         self.patience = Patience::new();
         let op = self.op;
         loop {
+            let was_hurried = std::mem::take(&mut self.hurried);
             let step = async {
                 match work.attempt(self).await {
                     Ok(done) => Ok(Some(done)),
@@ -123,7 +124,7 @@ impl<'a> Exchange<'a> {
             match step {
                 Ok(Some(done)) => {
                     op.progressed();
-                    if std::mem::take(&mut self.hurried) {
+                    if was_hurried {
                         self.bucket.metrics.oss.hedge_wins.inc();
                     }
                     return Ok(done);
@@ -136,11 +137,11 @@ impl<'a> Exchange<'a> {
 
     /// Sends one request and resolves with the head of a 200 or 206.
     pub(super) async fn send(&mut self, request: &Request) -> Result<Response, Failure> {
+        self.patience.since += self.bucket.limits.request(self.urgency()).await;
         let asked = Instant::now();
         let credentials = self.bucket.credentials.current().await;
         self.patience.since += asked.elapsed();
         let credentials = credentials.map_err(|error| Failure::CredentialsGone(Box::new(error)))?;
-        self.patience.since += self.bucket.limits.request(self.urgency()).await;
         let signed = self.bucket.sign(request, self.key.as_ref(), &credentials)?;
         self.used = Some(Arc::clone(&credentials));
         self.count_attempt();
@@ -201,19 +202,25 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// The next piece of a body; `None` at its end. A GET's that stands still is given up before its time-out.
+    /// Waits until the bytes that were received are paid for. That is our own doing: it is not held against the server.
+    pub(super) async fn pace(&mut self) {
+        self.patience.since += self.bucket.limits.bandwidth(self.urgency()).await;
+    }
+
+    /// The next piece of a body; `None` at its end. A GET's that stands still is given up before its time-out. To be called
+    /// after [`Self::pace`].
     pub(super) async fn chunk(
         &mut self,
         response: &mut Response,
     ) -> Result<Option<Bytes>, Failure> {
         let bucket = self.bucket;
-        bucket.limits.bandwidth(self.urgency()).await;
         let idle = bucket.retry.idle_timeout;
         let late = match self.operation == Operation::Get {
             true => bucket.haste().late_body(),
             false => None,
         };
-        let late = late.filter(|late| *late < idle);
+        let is_success = response.status().is_success();
+        let late = late.filter(|late| is_success && *late < idle);
         let mut answer = timeout(late.unwrap_or(idle), response.chunk()).await;
         if let (Err(_), Some(late)) = (&answer, late) {
             if self.may_hurry() {
@@ -223,7 +230,7 @@ impl<'a> Exchange<'a> {
         }
         match answer {
             Ok(Ok(chunk)) => {
-                if response.status().is_success() {
+                if is_success {
                     self.op.progressed(); // an error's text is no progress
                 }
                 bucket.limits.received(chunk.as_ref().map_or(0, Bytes::len));
@@ -241,7 +248,11 @@ impl<'a> Exchange<'a> {
         max: usize,
     ) -> Result<Bytes, Failure> {
         let mut body = BytesMut::new();
-        while let Some(chunk) = self.chunk(&mut response).await? {
+        loop {
+            self.pace().await;
+            let Some(chunk) = self.chunk(&mut response).await? else {
+                return Ok(body.freeze());
+            };
             if body.len() + chunk.len() > max {
                 let detail = format!("the answer is longer than {max} bytes");
                 let evidence = refusal::evidence(response.status(), response.headers());
@@ -249,7 +260,6 @@ impl<'a> Exchange<'a> {
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(body.freeze())
     }
 
     /// Never longer than what is left of the patience, so that a request does not outlive it. Where OSS works on the data

@@ -352,6 +352,20 @@ mod tests {
                 Retry::Throttle,
             ),
             (503, "SlowDown", Kind::Throttled, Retry::Throttle),
+            (304, "", Kind::Lied, Retry::Few),
+            (204, "", Kind::Lied, Retry::Few),
+        ] {
+            assert_eq!(
+                of(Operation::Get, status, code),
+                (kind, retry),
+                "{status} {code}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_code_of_a_write_has_its_meaning() {
+        for (status, code, kind, retry) in [
             (400, "EntityTooLarge", Kind::TooLarge, Retry::Never),
             (400, "EntityTooSmall", Kind::Invalid, Retry::Never),
             (400, "InvalidDigest", Kind::Corrupt, Retry::Once),
@@ -361,11 +375,9 @@ mod tests {
             (409, "FileImmutable", Kind::Immutable, Retry::Never),
             (409, "ObjectNotAppendable", Kind::Unsupported, Retry::Never),
             (409, "PositionNotEqualToLength", Kind::Changed, Retry::Never),
-            (304, "", Kind::Lied, Retry::Few),
-            (204, "", Kind::Lied, Retry::Few),
         ] {
             assert_eq!(
-                of(Operation::Get, status, code),
+                of(Operation::Complete, status, code),
                 (kind, retry),
                 "{status} {code}"
             );

@@ -23,12 +23,7 @@ fn crc(bytes: &[u8]) -> u64 {
 }
 
 /// Stores an object of which nothing is said.
-async fn put(
-    bucket: &Bucket,
-    op: &Op,
-    body: &Body,
-    condition: Condition,
-) -> Result<Stored, Error> {
+async fn put(bucket: &Bucket, op: &Op, body: &Body, condition: Condition) -> Result<Stored, Error> {
     let properties = Properties::default();
     bucket
         .put_object(op, &key("k"), body, &properties, condition)
@@ -63,13 +58,7 @@ async fn an_object_is_stored_from_pieces() {
     };
     let op = Op::background("test");
     let key = key("a b");
-    let put = bucket.put_object(
-        &op,
-        &key,
-        &body,
-        &properties,
-        Condition::ForbidOverwrite,
-    );
+    let put = bucket.put_object(&op, &key, &body, &properties, Condition::ForbidOverwrite);
     let made = put.await.unwrap();
     assert_eq!(made.etag.as_str(), "5B3C1A2E");
     assert_eq!((made.crc64, body.crc64()), (Some(crc(&whole)), made.crc64));
@@ -100,7 +89,13 @@ async fn an_empty_object_says_its_length() {
     let bucket = bucket(&server, RETRY);
     let op = Op::background("test");
     let body = Body::new([]);
-    assert_eq!(put(&bucket, &op, &body, Condition::None).await.unwrap().crc64, Some(0));
+    assert_eq!(
+        put(&bucket, &op, &body, Condition::None)
+            .await
+            .unwrap()
+            .crc64,
+        Some(0)
+    );
     assert_eq!(server.values("content-length"), [Some("0".to_owned())]);
     assert_eq!(server.heads()[0].matches("content-length").count(), 1);
 }
@@ -182,7 +177,13 @@ async fn a_wrong_checksum_is_sent_once_more_and_then_corrupt() {
     let server = Server::always(stored(&whole)).await;
     let bad = bucket(&server, RETRY);
     let body = Body::from(whole.clone()).with_crc64(7);
-    assert_eq!(put(&bad, &op, &body, Condition::None).await.unwrap_err().kind(), &Kind::Corrupt);
+    assert_eq!(
+        put(&bad, &op, &body, Condition::None)
+            .await
+            .unwrap_err()
+            .kind(),
+        &Kind::Corrupt
+    );
 }
 
 #[tokio::test]
