@@ -2,12 +2,11 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
-use super::ask::Store;
-use super::ask::crc64;
+use super::ask::{Store, crc64};
 use super::body::Body;
 use super::bucket::{Bucket, Request, check_key};
 use super::error::{Error, Kind};
-use super::multipart::{Part, Upload, part_params};
+use super::multipart::{Part, Upload, check_part, part_params};
 use super::operation::Operation;
 use super::properties::{Condition, Description, Properties};
 use super::put::{Stored, headers, stored, stored_as};
@@ -121,8 +120,8 @@ impl Bucket {
         self.recognise(op, key, refusal, 1, proof).await
     }
 
-    /// Makes a part of bytes of an object of the same bucket, of the version that `source` names: 100 KiB to 5 GB, the last
-    /// part of an upload any number. Not of an appendable object ([`Kind::Unsupported`] or [`Kind::Invalid`]).
+    /// Makes a part of bytes of an object of the same bucket, of the version that `source` names, as many as a
+    /// part has. Not of an appendable object ([`Kind::Unsupported`] or [`Kind::Invalid`]).
     ///
     /// `expected` is the CRC-64 of the range, if it is known; OSS does not always tell one for copied parts, see [`Part::crc64`] and
     /// [`Bucket::list_parts`].
@@ -137,7 +136,7 @@ impl Bucket {
         source: &Source,
         expected: Option<u64>,
     ) -> Result<Part, Error> {
-        check_key(Operation::PartCopy, &upload.key)?;
+        check_part(Operation::PartCopy, upload, number)?;
         let version = &source.version;
         let mut named = HeaderMap::new();
         let range = format!(

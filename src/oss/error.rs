@@ -125,11 +125,21 @@ impl Error {
         key: Option<&ObjectKey>,
         detail: impl Into<String>,
     ) -> Self {
+        Self::unsent(operation, key, Kind::Invalid, detail)
+    }
+
+    /// A request that was not sent, since it would fail.
+    pub(super) fn unsent(
+        operation: Operation,
+        key: Option<&ObjectKey>,
+        kind: Kind,
+        detail: impl Into<String>,
+    ) -> Self {
         let evidence = Evidence {
             detail: detail.into(),
             ..Evidence::default()
         };
-        Self::new(operation, key, Kind::Invalid, evidence, 0, None)
+        Self::new(operation, key, kind, evidence, 0, None)
     }
 
     /// What the caller can do.

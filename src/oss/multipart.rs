@@ -13,12 +13,18 @@ use super::bucket::{Bucket, Request, check_key};
 use super::error::{Error, Kind};
 use super::operation::Operation;
 use super::properties::{Condition, Properties};
-use super::put::{Stored, headers, stored, stored_as};
+use super::put::{Stored, check_len, headers, stored, stored_as};
 use super::refusal::text;
 use super::send::Exchange;
 use super::xml::{self, ETagDocument, InitiateDocument};
 use crate::object::{ETag, ObjectKey};
 use crate::op::Op;
+
+/// Bytes of the smallest part, the last one of an upload aside (OSS help "UploadPart").
+pub const PART_BYTES_MIN: u64 = 100 << 10;
+
+/// The highest number of a part (the same page).
+pub const PART_NUMBER_MAX: u16 = 10_000;
 
 /// A multipart upload that was initiated: its key and OSS's name for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,11 +44,11 @@ impl Upload {
 /// A part that is up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {
-    /// 1 to 10,000; their order is that of the object, and gaps do not matter.
+    /// 1 to [`PART_NUMBER_MAX`]; their order is that of the object, and gaps do not matter.
     pub number: u16,
     /// What completing names it by.
     pub etag: ETag,
-    /// Its bytes: 100 KiB to 5 GB, the last one of an upload any number.
+    /// Its bytes: [`PART_BYTES_MIN`] to [`super::PUT_BYTES_MAX`], the last one of an upload any number.
     pub size: u64,
     /// CRC-64/XZ as OSS told it, equal to that of the bytes sent; `None`: nothing was told and nothing verified.
     pub crc64: Option<u64>,
@@ -89,7 +95,7 @@ impl Bucket {
     /// Sends a part; one of the same number is replaced. A part whose CRC-64 is another one in OSS is sent once more.
     ///
     /// # Errors
-    /// [`Kind::NoSuchUpload`], [`Kind::TooLarge`], [`Kind::Corrupt`], and what every request can fail with.
+    /// [`Kind::NoSuchUpload`], [`Kind::TooLarge`], [`Kind::Corrupt`], [`Kind::Invalid`] for a number out of range, and what every request can fail with.
     pub async fn upload_part(
         &self,
         op: &Op,
@@ -97,7 +103,8 @@ impl Bucket {
         number: u16,
         body: &Body,
     ) -> Result<Part, Error> {
-        check_key(Operation::Part, &upload.key)?;
+        check_part(Operation::Part, upload, number)?;
+        check_len(Operation::Part, &upload.key, body)?;
         let mut store = Store {
             request: Request {
                 body: Some(body.clone()),
@@ -193,6 +200,15 @@ impl Bucket {
             answer => answer,
         }
     }
+}
+
+pub(super) fn check_part(operation: Operation, upload: &Upload, number: u16) -> Result<(), Error> {
+    check_key(operation, &upload.key)?;
+    if !(1..=PART_NUMBER_MAX).contains(&number) {
+        let detail = format!("parts have numbers from 1 to {PART_NUMBER_MAX}, not {number}");
+        return Err(Error::invalid(operation, Some(&upload.key), detail));
+    }
+    Ok(())
 }
 
 pub(super) fn part_params(upload: &Upload, number: u16) -> Vec<(&'static str, String)> {

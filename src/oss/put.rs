@@ -15,6 +15,9 @@ use super::send::Exchange;
 use crate::object::{ETag, ObjectKey};
 use crate::op::Op;
 
+/// Bytes of the largest object that is put at once, and of the largest part (OSS help "Limits"): 5 GB.
+pub const PUT_BYTES_MAX: u64 = 5 << 30;
+
 /// What a write made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stored {
@@ -39,7 +42,7 @@ pub struct Appended {
 }
 
 impl Bucket {
-    /// Stores an object, all of it or nothing. At most 5 GB.
+    /// Stores an object, all of it or nothing: at most [`PUT_BYTES_MAX`].
     ///
     /// The CRC-64 that OSS computed is compared with the body's. If they differ the object is there with wrong bytes: it is
     /// sent again at once, and again with the same result it is given up. A [`Condition::ForbidOverwrite`] that is refused after an attempt
@@ -57,6 +60,7 @@ impl Bucket {
         condition: Condition,
     ) -> Result<Stored, Error> {
         check_key(Operation::Put, key)?;
+        check_len(Operation::Put, key, body)?;
         let mut headers = headers(Operation::Put, key, properties.headers())?;
         condition.add_to(&mut headers);
         let mut store = Store {
@@ -143,6 +147,15 @@ impl Bucket {
             answer => answer,
         }
     }
+}
+
+/// OSS answers bytes that are too many with a code that says less.
+pub(super) fn check_len(operation: Operation, key: &ObjectKey, body: &Body) -> Result<(), Error> {
+    if body.len() > PUT_BYTES_MAX {
+        let detail = format!("{} bytes are more than 5 GB", body.len());
+        return Err(Error::unsent(operation, Some(key), Kind::TooLarge, detail));
+    }
+    Ok(())
 }
 
 /// Headers of a request, if they can be.

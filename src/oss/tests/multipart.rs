@@ -208,3 +208,24 @@ async fn parts_and_uploads_are_listed_page_by_page() {
         ]
     );
 }
+
+#[tokio::test]
+async fn what_is_too_much_for_oss_is_not_sent() {
+    let server = Server::new([]).await;
+    let bucket = bucket(&server, RETRY);
+    let op = Op::background("test");
+    let upload = upload();
+    let mebibyte = Bytes::from(vec![0; 1 << 20]);
+    let body = Body::new(std::iter::repeat_n(mebibyte, 5121));
+    let error = bucket.upload_part(&op, &upload, 1, &body).await;
+    assert_eq!(error.unwrap_err().kind(), &Kind::TooLarge);
+    let none = Properties::default();
+    let put = bucket.put_object(&op, &upload.key, &body, &none, Condition::None);
+    assert_eq!(put.await.unwrap_err().kind(), &Kind::TooLarge);
+    let body = Body::new([]);
+    for number in [0, 10_001] {
+        let error = bucket.upload_part(&op, &upload, number, &body).await;
+        assert_eq!(error.unwrap_err().kind(), &Kind::Invalid);
+    }
+    assert_eq!(server.heads().len(), 0);
+}
