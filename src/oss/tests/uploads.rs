@@ -1,5 +1,6 @@
 //! Bodies on their way: replayed, watched, limited, signed anew.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -315,4 +316,45 @@ async fn what_cannot_be_a_header_is_not_sent() {
     let put = bucket.put_object(&op, &k, &body, &properties, Condition::None);
     assert_eq!(put.await.unwrap_err().kind(), &Kind::Invalid);
     assert_eq!(server.heads().len(), 0);
+}
+
+/// Memory that is leased: the lease comes back when the last piece is let go.
+struct Leased(Vec<u8>, Arc<()>);
+
+impl AsRef<[u8]> for Leased {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+#[tokio::test]
+async fn memory_comes_back_when_an_upload_has_ended_however_it_did() {
+    let small = content(1000);
+    for (reply, size) in [
+        (stored(&small), 1000),
+        (Reply::raw("").unread().stalling(), LARGE),
+    ] {
+        let server = Server::always(reply).await;
+        let retry = Retry {
+            idle_timeout: Duration::from_millis(50),
+            no_progress: Duration::from_millis(200),
+            ..RETRY
+        };
+        let bucket = bucket(&server, retry);
+        let op = Op::background("test");
+        let lease = Arc::new(());
+        let leased = Leased(content(size).to_vec(), Arc::clone(&lease));
+        let body = Body::from(Bytes::from_owner(leased));
+        let result = put(&bucket, &op, &body, Condition::None).await;
+        assert_eq!(result.is_ok(), size == 1000);
+        drop(body);
+        let back = async {
+            while Arc::strong_count(&lease) > 1 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), back)
+            .await
+            .unwrap();
+    }
 }
