@@ -145,6 +145,12 @@ impl BlockCache {
         self.missing(version, index..index + 1).is_empty()
     }
 
+    /// A block that is there, filling or whole. Counts as no use of it: changes nothing in the order of eviction.
+    #[must_use]
+    pub fn peek(&self, version: &Version, index: u64) -> Option<Arc<Block>> {
+        self.lock().peek(version, index)
+    }
+
     /// The runs of `indices` that are not there, in order. Changes nothing in the order of eviction.
     #[must_use]
     pub fn missing(&self, version: &Version, indices: Range<u64>) -> Vec<Range<u64>> {

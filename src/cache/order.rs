@@ -206,6 +206,11 @@ impl Order {
         trimmed
     }
 
+    pub(super) fn peek(&self, version: &Version, index: u64) -> Option<Arc<Block>> {
+        let (_, entry) = self.entry(version, index)?;
+        Some(Arc::clone(&entry.block))
+    }
+
     pub(super) fn missing(&self, version: &Version, indices: Range<u64>) -> Vec<Range<u64>> {
         let mut runs = Vec::new();
         let mut from = indices.start;

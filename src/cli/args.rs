@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::builder::{BoolishValueParser, OsStringValueParser, TypedValueParser};
-use clap::{Args as ClapArgs, Parser, Subcommand};
+use clap::builder::{BoolishValueParser, OsStringValueParser, Resettable, TypedValueParser};
+use clap::parser::ValueSource;
+use clap::{Args as ClapArgs, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 /// Mounts the object-storage bucket of a job's RAM role as a directory.
 #[derive(Debug, Parser)]
@@ -11,6 +12,43 @@ use clap::{Args as ClapArgs, Parser, Subcommand};
 pub(super) struct Args {
     #[command(subcommand)]
     pub(super) command: Command,
+}
+
+impl Args {
+    /// Reads what this process was started with.
+    ///
+    /// An empty variable is an absent one: a startup command writes `ROLEFS_REGION=$REGION` whether or not there is a region.
+    pub(super) fn read() -> Result<Self, clap::Error> {
+        let command = Self::command().mut_subcommands(|command| {
+            command.mut_args(|argument| {
+                let value = argument.get_env().and_then(std::env::var_os);
+                match value.is_some_and(|value| value.is_empty()) {
+                    true => argument.env(Resettable::Reset),
+                    false => argument,
+                }
+            })
+        });
+        Self::from_matches(&command.try_get_matches()?)
+    }
+
+    fn from_matches(matches: &clap::ArgMatches) -> Result<Self, clap::Error> {
+        let mut args = Self::from_arg_matches(matches)?;
+        if let (Command::Mount(mount), Some((_, of_mount))) =
+            (&mut args.command, matches.subcommand())
+        {
+            for (name, patterns) in [
+                ("immutable", &mut mount.immutable),
+                ("direct", &mut mount.direct),
+            ] {
+                // A key may hold colons. A variable has nothing else to tell patterns apart by.
+                if of_mount.value_source(name) == Some(ValueSource::EnvVariable) {
+                    let split = patterns.iter().flat_map(|patterns| patterns.split(':'));
+                    *patterns = split.map(str::to_owned).collect();
+                }
+            }
+        }
+        Ok(args)
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -104,22 +142,12 @@ pub(super) struct MountArgs {
 
     /// Data that never changes, by paths from the mount's root such as 'imagenet/**': its attributes are not checked
     /// again. May be repeated; in the variable, patterns are separated by colons.
-    #[arg(
-        long,
-        env = "ROLEFS_IMMUTABLE",
-        value_name = "GLOB",
-        value_delimiter = ':'
-    )]
+    #[arg(long, env = "ROLEFS_IMMUTABLE", value_name = "GLOB")]
     pub(super) immutable: Vec<String>,
 
     /// Files that are read past the kernel's page cache, such as '**/*.tar': what is read once needs no cache. May be
     /// repeated; in the variable, patterns are separated by colons.
-    #[arg(
-        long,
-        env = "ROLEFS_DIRECT",
-        value_name = "GLOB",
-        value_delimiter = ':'
-    )]
+    #[arg(long, env = "ROLEFS_DIRECT", value_name = "GLOB")]
     pub(super) direct: Vec<String>,
 
     /// Names to keep at most, of 200 bytes each; the kernel is asked to forget what is more.
@@ -198,7 +226,7 @@ fn path() -> impl TypedValueParser<Value = PathBuf> {
 }
 
 impl MountArgs {
-    /// Takes what is empty for absent: a startup command writes `ROLEFS_REGION=$REGION` whether or not there is a region.
+    /// Takes flags that are empty for absent: a startup command writes `--region "$REGION"` whether or not there is a region.
     pub(super) fn without_empty(mut self) -> Self {
         for text in [
             &mut self.bucket,
@@ -249,8 +277,7 @@ pub(super) struct WarmArgs {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
+    #![expect(clippy::unwrap_used, reason = "a test may panic")]
     use super::*;
 
     #[test]
@@ -279,6 +306,23 @@ mod tests {
             (None, None, None, None)
         );
         assert_eq!(args.log_file, None);
+    }
+
+    #[test]
+    fn a_pattern_that_was_typed_may_hold_colons() {
+        let typed = [
+            "rolefs",
+            "mount",
+            "--immutable",
+            "run:1/**",
+            "--immutable=b",
+            "/mnt",
+        ];
+        let args = Args::from_matches(&Args::command().get_matches_from(typed)).unwrap();
+        let Command::Mount(args) = args.command else {
+            panic!("mount was typed");
+        };
+        assert_eq!(args.immutable, ["run:1/**", "b"]);
     }
 
     #[test]

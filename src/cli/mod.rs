@@ -3,14 +3,16 @@
 //! Two steps, as in ripgrep: [`args`] is what was typed (by flag or by environment), [`config`] what it means, with all
 //! units, defaults, bounds and checks. Below this room nobody reads arguments, environment or files of settings.
 //!
-//! The commands: [`mount`] builds upwards from the credentials to the kernel and stays until the mount ends, [`umount`]
-//! ends one, [`warm`] reads files through one before they are needed. [`preflight`] turns what can be wrong before mounting into one sentence with its remedy. [`daemon`] is the
-//! background: the same command once more, in a session of its own, that reports to its parent when the mount answers.
+//! The commands: [`mount`] builds upwards from the credentials to the kernel and stays until the mount ends ([`ending`]),
+//! [`umount`] ends one, [`warm`] reads files through one before they are needed. [`preflight`] turns what can be wrong before
+//! mounting into one sentence with its remedy. [`daemon`] is the background: the same command once more, in a session of its
+//! own, that reports to its parent when the mount answers.
 
 mod args;
 mod config;
 mod daemon;
 mod disk;
+mod ending;
 mod logging;
 mod mount;
 mod prefetch;
@@ -22,7 +24,6 @@ mod warm;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
-use clap::Parser;
 use clap::error::ErrorKind;
 
 use args::{Args, Command};
@@ -34,7 +35,7 @@ use args::{Args, Command};
     reason = "this is the one place where the command speaks to its user"
 )]
 pub fn main() -> ExitCode {
-    let result = match Args::try_parse().map(|args| args.command) {
+    let result = match Args::read().map(|args| args.command) {
         Ok(Command::Mount(args)) => mount::run(*args),
         Ok(Command::Umount(args)) => umount::run(&args),
         Ok(Command::Warm(args)) => warm::run(&args),

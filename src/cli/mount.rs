@@ -1,7 +1,6 @@
 //! `rolefs mount`: builds upwards from the credentials to the kernel, and stays until the mount ends.
 
 use std::fs;
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
@@ -9,12 +8,12 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, anyhow};
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::args::MountArgs;
 use super::config::{Config, Surroundings};
 use super::daemon::{self, Readiness};
+use super::ending::{self, OwnMount, Signals};
 use super::{disk, logging, prefetch, preflight, process};
 use crate::buffer::Budget;
 use crate::cache::BlockCache;
@@ -32,9 +31,6 @@ const READ_AHEAD_KIB: &str = "1024";
 
 /// How long the fresh mount may take to answer its first stat(2).
 const FIRST_ANSWER_MAX: Duration = Duration::from_secs(10);
-
-/// How long requests in flight may take to end once the mount is gone.
-const GOODBYE_MAX: Duration = Duration::from_secs(5);
 
 /// Mounts, in the background unless told otherwise.
 #[expect(
@@ -95,7 +91,7 @@ fn serve(config: &Config, readiness: &mut Readiness) -> Result<()> {
     let outcome = serve_on(&runtime, config, &metrics, readiness);
     // Not by its drop, which waits for ever: a thread may hang in a name resolution, or in a file that is a pipe.
     match &outcome {
-        Ok(()) => runtime.shutdown_timeout(GOODBYE_MAX),
+        Ok(()) => runtime.shutdown_timeout(ending::GOODBYE_MAX),
         Err(_) => runtime.shutdown_background(),
     }
     outcome
@@ -119,7 +115,7 @@ fn serve_on(
     let mut signals = runtime.block_on(async { Signals::new() })?;
     let Mounted { mountpoint, fd } = fuse::mount(&config.mountpoint, &options)
         .map_err(|error| preflight::explain_mount(&error))?;
-    let mut unmount_on_error = UnmountOnDrop::new(&mountpoint);
+    let own_mount = OwnMount::new(&mountpoint);
     let session_options = SessionOptions {
         threads: config.limits.fuse_threads,
         max_background: config.limits.max_background,
@@ -153,10 +149,7 @@ fn serve_on(
         std::env::set_current_dir("/").context("cannot leave the directory")?;
     }
     readiness.ready()?;
-    let outcome = runtime.block_on(until_the_end(&mountpoint, wait, &mut signals));
-    if outcome.is_ok() {
-        unmount_on_error.disarm();
-    }
+    let outcome = runtime.block_on(ending::until_the_end(own_mount, wait, &mut signals));
     finish(config, metrics, &prepared);
     outcome
 }
@@ -311,62 +304,6 @@ async fn first_answer(mountpoint: &Path) -> Result<()> {
     }
 }
 
-/// The signals that end a mount. They are caught, and kept, as soon as this is made.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-}
-
-impl Signals {
-    /// To be called within the runtime.
-    fn new() -> io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
-    }
-
-    /// Resolves with the name of the signal that asks for the end.
-    async fn end(&mut self) -> &'static str {
-        loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return "SIGTERM",
-                _ = self.interrupt.recv() => return "SIGINT",
-                // A terminal that closes is no reason to end a mount.
-                _ = self.hangup.recv() => {}
-            }
-        }
-    }
-}
-
-/// Resolves when the mount has ended, by umount(8) or by a signal to this process.
-async fn until_the_end(
-    mountpoint: &Path,
-    mut ended: tokio::sync::oneshot::Receiver<io::Result<()>>,
-    signals: &mut Signals,
-) -> Result<()> {
-    let named = tokio::select! {
-        ended = &mut ended => {
-            tracing::info!("unmounted");
-            return ended.unwrap_or(Ok(())).context("the FUSE session failed");
-        }
-        named = signals.end() => named,
-    };
-    tracing::info!("{named}: unmounting");
-    if let Err(error) = fuse::unmount(mountpoint, false) {
-        tracing::warn!(
-            "{}: {error}; taken out of the tree all the same",
-            mountpoint.display()
-        );
-        fuse::unmount(mountpoint, true).context("cannot unmount")?;
-    }
-    // With files still open the session goes on; it ends with this process, and its files with it.
-    let _ = tokio::time::timeout(GOODBYE_MAX, ended).await;
-    Ok(())
-}
-
 /// Says what the mount has done.
 fn finish(config: &Config, metrics: &Metrics, prepared: &Prepared) {
     if let Some(disk) = &prepared.disk {
@@ -385,36 +322,5 @@ fn finish(config: &Config, metrics: &Metrics, prepared: &Prepared) {
         && let Err(error) = fs::write(path, metrics.text())
     {
         tracing::warn!("--stats-file {}: {error}", path.display());
-    }
-}
-
-/// Takes the mount away if the way to the running mount fails half-way, or if the session fails.
-struct UnmountOnDrop<'a> {
-    mountpoint: &'a Path,
-    /// As [`fuse::mounted_at`] said when it was made: what is mounted there later is not ours to take away.
-    device: Option<String>,
-    armed: bool,
-}
-
-impl<'a> UnmountOnDrop<'a> {
-    fn new(mountpoint: &'a Path) -> Self {
-        Self {
-            mountpoint,
-            device: fuse::mounted_at(mountpoint),
-            armed: true,
-        }
-    }
-
-    fn disarm(&mut self) {
-        self.armed = false;
-    }
-}
-
-impl Drop for UnmountOnDrop<'_> {
-    fn drop(&mut self) {
-        if self.armed && fuse::mounted_at(self.mountpoint) == self.device {
-            // The error on the way up is the one that is told.
-            let _ = fuse::unmount(self.mountpoint, true);
-        }
     }
 }

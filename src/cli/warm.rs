@@ -4,7 +4,7 @@
 //! finds; a file that cannot be read is counted, and the rest is read all the same.
 
 use std::fs::{self, File};
-use std::io::{IsTerminal as _, Read as _};
+use std::io::{self, IsTerminal as _, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -84,7 +84,17 @@ pub(super) fn run(args: &WarmArgs) -> Result<()> {
 
 /// Hands over all regular files below `path`, until nobody takes them.
 fn walk(path: &Path, done: &Done, take: &mut impl FnMut(PathBuf) -> bool) -> bool {
-    let of_path = match fs::symlink_metadata(path) {
+    // What was typed may be a link to a mount; links that are found on the way may lead in circles.
+    visit(path, fs::metadata(path), done, take)
+}
+
+fn visit(
+    path: &Path,
+    of_path: io::Result<fs::Metadata>,
+    done: &Done,
+    take: &mut impl FnMut(PathBuf) -> bool,
+) -> bool {
+    let of_path = match of_path {
         Ok(metadata) => metadata,
         Err(error) => {
             done.failed(path, &error);
@@ -109,7 +119,7 @@ fn walk(path: &Path, done: &Done, take: &mut impl FnMut(PathBuf) -> bool) -> boo
     for entry in entries {
         match entry {
             Ok(entry) => {
-                if !walk(&entry.path(), done, take) {
+                if !visit(&entry.path(), entry.metadata(), done, take) {
                     return false;
                 }
             }

@@ -13,6 +13,7 @@
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
+use std::sync::OnceLock;
 
 use crc_fast::CrcAlgorithm::Crc64Xz;
 use crc_fast::Digest as Crc;
@@ -113,8 +114,23 @@ pub(super) fn parse_expected(id: Id, bytes: &[u8]) -> Option<u64> {
     parse(id, EXPECTED_PLACE, bytes)
 }
 
-/// The seal of a data file as it is now. Whoever writes to the file afterwards changes its times, and breaks it.
-pub(super) fn seal(id: Id, data: &Metadata) -> [u8; SEAL_BYTES] {
+/// Which start of the machine this is.
+pub(super) type Boot = [u8; 16];
+
+/// The kernel's name for this start of the machine, the same in all its containers; `None` if it does not say.
+pub(super) fn boot() -> Option<Boot> {
+    static BOOT: OnceLock<Option<Boot>> = OnceLock::new();
+    *BOOT.get_or_init(|| {
+        let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+        let mut boot = [0; 16];
+        hex::decode_to_slice(text.trim().replace('-', ""), &mut boot).ok()?;
+        Some(boot)
+    })
+}
+
+/// The seal of a data file as it is now. Whoever writes to the file afterwards changes its times, and breaks it. With `boot` it
+/// counts in that start of the machine only: the bytes may be in memory and not yet on the disk.
+pub(super) fn seal(id: Id, data: &Metadata, boot: Option<Boot>) -> [u8; SEAL_BYTES] {
     let mut bytes = [0; SEAL_BYTES];
     let words = [
         data.ino(),
@@ -127,7 +143,9 @@ pub(super) fn seal(id: Id, data: &Metadata) -> [u8; SEAL_BYTES] {
     for (place, word) in bytes.chunks_exact_mut(8).zip(words) {
         place.copy_from_slice(&word.to_le_bytes());
     }
-    let check = check(id, SEAL_PLACE, &bytes[..SEAL_BYTES - 8]);
+    let mut sealed = bytes[..SEAL_BYTES - 8].to_vec();
+    sealed.extend(boot.into_iter().flatten());
+    let check = check(id, SEAL_PLACE, &sealed);
     bytes[SEAL_BYTES - 8..].copy_from_slice(&check.to_le_bytes());
     bytes
 }

@@ -7,16 +7,18 @@
 //! **A miss is the worst that happens.** What is torn, garbage, cut, unreadable or of somebody else is fetched from OSS again.
 //! Bytes that we hand out are checked against their block's CRC first; a bad block is struck off and written anew.
 //!
-//! **The seal.** Once all blocks are there a thread reads them back, compares each with its CRC and all together with the CRC that
-//! OSS announced, brings the file to the disk, and notes the file's size and times: the seal. A sealed file is never written
-//! to again, and the kernel may read it by itself (FUSE passthrough). After a restart the seal is believed while size,
+//! **The seal.** A thread reads blocks back soon after they were written and compares each with its CRC. Once all are there
+//! it compares all together with the CRC that OSS announced, and notes the file's size and times: the seal. It names the start of the machine in which it was made and
+//! counts for no other, for a crash may take what was not yet brought to the disk. Half a minute later, when the kernel has
+//! written most of it by itself, another thread brings the file to the disk and makes the seal one for good: nobody waits for
+//! a disk that is slower than memory, least of all a mount that ends. A sealed file is never written to again, and the kernel may read it by itself (FUSE passthrough). After a restart the seal is believed while size,
 //! inode number and times are those that were noted; if they are not, or if there is no seal yet, the file is read back again in the
 //! background. So whoever writes to the file is noticed when it is opened next. What the disk itself alters is not, once
 //! the kernel reads by itself: such a file is as trustworthy as any other file on that disk.
 //!
 //! **Nobody waits for a write.** Blocks that came from OSS are queued with their memory and written by two threads. The queue is
-//! bounded by bytes; what does not fit, because the disk is slow, is dropped and counted. The next time the object is read the
-//! hole is filled.
+//! bounded by bytes; what does not fit, because the disk is slow, is dropped and counted, and the object marked. When it is closed and the
+//! disk has caught up, its reader brings what is missing, if that is little; else the hole is filled the next time it is read.
 //!
 //! **Full disks.** The cache stays below its size, and leaves some room on the file system whatever its size: whoever finds too
 //! little drops the write and wakes the keeper, a thread that removes what was used least recently. A full disk, a quota and
@@ -29,6 +31,7 @@
 //! **Page cache.** What was written stays there as long as the kernel likes. Dropping it (`POSIX_FADV_DONTNEED`) would wait for the
 //! disk, and the next epoch reads just these pages.
 
+mod bits;
 mod directory;
 mod format;
 mod object;
@@ -48,7 +51,7 @@ use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::buffer::Block;
 use crate::metrics::Metrics;
@@ -65,6 +68,13 @@ pub use room::CACHE_BYTES_MIN;
 /// Objects that are read at the same time through the disk. Each has up to two open files; more are read as if there was no
 /// cache.
 const OBJECTS_MAX: usize = 4096;
+
+/// How long after it was read back an object is brought to the disk: the kernel has written most of it by then
+/// (`vm.dirty_expire_centisecs`, 30 s).
+const HARDENED_AFTER: Duration = Duration::from_secs(35);
+
+/// Objects that wait for that: 4 KB each.
+const HARDENED_LATER_MAX: u64 = 256;
 
 /// What a [`DiskCache`] is opened with.
 #[derive(Debug, Clone)]
@@ -131,6 +141,13 @@ enum Job {
     Discard(Arc<Object>),
 }
 
+/// An object whose seal is to be made one for good. It is not kept open for that: it may be evicted meanwhile.
+struct Soft {
+    identity: Identity,
+    size: u64,
+    due: Instant,
+}
+
 /// What the cache's objects and threads share.
 struct Inner {
     directory: Directory,
@@ -143,9 +160,13 @@ struct Inner {
     writes: Queue<Job>,
     /// Objects to be read back.
     whole: Queue<Arc<Object>>,
+    /// Objects whose seals are to be made ones for good, and when that is due. One that finds no room here keeps its seal
+    /// until the machine is started anew.
+    soft: Queue<Soft>,
     /// One item at most: look whether there is room.
     looks: Queue<()>,
     said_error: AtomicBool,
+    is_finishing: AtomicBool,
     is_ending: AtomicBool,
     metrics: Arc<Metrics>,
 }
@@ -172,8 +193,10 @@ impl DiskCache {
             objects: Mutex::default(),
             writes: Queue::new(config.queue_bytes_max),
             whole: Queue::new(u64::MAX),
+            soft: Queue::new(HARDENED_LATER_MAX),
             looks: Queue::new(1),
             said_error: AtomicBool::new(false),
+            is_finishing: AtomicBool::new(false),
             is_ending: AtomicBool::new(false),
             metrics,
         });
@@ -226,9 +249,29 @@ impl DiskCache {
         self.inner.directory.can_direct().then_some(depth)
     }
 
-    /// Waits until everything is written and read back, at most `limit`. False if it was not enough.
+    /// Resolves when no more than so many bytes wait to be written; false if the cache is about to end.
+    pub async fn caught_up(&self, bytes: u64) -> bool {
+        self.inner.writes.shrinks_to(bytes).await && !self.inner.is_finishing()
+    }
+
+    /// Bytes of memory that may wait to be written.
+    #[must_use]
+    pub fn queue_bytes_max(&self) -> u64 {
+        self.inner.writes.bytes_max()
+    }
+
+    /// True if there is room for so many more bytes. Waits for the disk.
+    #[must_use]
+    pub fn has_room(&self, bytes: u64) -> bool {
+        let room = self.inner.directory.room();
+        room.is_ok_and(|room| self.inner.space.admits(bytes, room))
+    }
+
+    /// Waits until everything is written and read back, at most `limit`. False if it was not enough. From then on the cache is
+    /// about to end.
     pub fn finish(&self, limit: Duration) -> bool {
-        let begin = std::time::Instant::now();
+        self.inner.is_finishing.store(true, Ordering::Release);
+        let begin = Instant::now();
         // Writing fills the second line.
         self.inner.writes.wait_idle(limit)
             && self
@@ -243,6 +286,7 @@ impl Drop for DiskCache {
         self.inner.is_ending.store(true, Ordering::Release);
         self.inner.writes.close();
         self.inner.whole.close();
+        self.inner.soft.close();
         self.inner.looks.close();
     }
 }
@@ -256,8 +300,10 @@ impl fmt::Debug for DiskCache {
 impl Inner {
     fn write_later(&self, write: Write) {
         let bytes = write.block.memory_bytes();
+        let object = Arc::clone(&write.object);
         if !self.writes.push(Job::Write(write), bytes) {
             self.metrics.disk.dropped_writes.inc();
+            object.mark_lost();
         }
     }
 
@@ -271,9 +317,24 @@ impl Inner {
         }
     }
 
+    fn harden_later(&self, object: &Object) {
+        if object.needs_hardening() {
+            let soft = Soft {
+                identity: object.identity.clone(),
+                size: object.size(),
+                due: Instant::now() + HARDENED_AFTER,
+            };
+            self.soft.push(soft, 1);
+        }
+    }
+
     fn look_later(&self) {
         // A look that is due already is enough.
         self.looks.push((), 1);
+    }
+
+    fn is_finishing(&self) -> bool {
+        self.is_finishing.load(Ordering::Acquire)
     }
 
     fn is_ending(&self) -> bool {

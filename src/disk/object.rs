@@ -2,13 +2,18 @@
 
 use std::fs::File;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Inner;
 use super::format::Identity;
 use super::stored::{BlockRead, Stored, Verdict};
 use crate::buffer::{Block, BlockWriter};
+
+/// Blocks that are read back together while others are still written: soon, for then they come from the page cache and not from
+/// the disk, and what is left to do once the object is whole is little.
+const CHECKED_TOGETHER: u64 = 32;
 
 /// One version of one object in the cache. All who read the version share it.
 ///
@@ -25,6 +30,10 @@ pub struct Object {
     is_discarded: AtomicBool,
     /// It stands in the line of those to be read back.
     pub(super) is_in_line: AtomicBool,
+    /// A block was dropped because the disk is slow.
+    has_lost: AtomicBool,
+    /// Files that are open.
+    open: AtomicUsize,
 }
 
 #[derive(Debug, Clone)]
@@ -44,6 +53,8 @@ impl Object {
             opening: Mutex::default(),
             is_discarded: AtomicBool::new(false),
             is_in_line: AtomicBool::new(false),
+            has_lost: AtomicBool::new(false),
+            open: AtomicUsize::new(0),
         }
     }
 
@@ -71,6 +82,42 @@ impl Object {
         self.stored()?.sealed()
     }
 
+    /// A file is opened. To be followed by [`Object::closed`].
+    pub fn opened(&self) {
+        self.open.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// A file is closed. True if it was the last one, and blocks were dropped since this was true before because the disk is slow.
+    pub fn closed(&self) -> bool {
+        let before = self.open.fetch_sub(1, Ordering::AcqRel);
+        before == 1 && self.has_lost.swap(false, Ordering::AcqRel)
+    }
+
+    /// True if somebody has a file open.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.open.load(Ordering::Acquire) > 0
+    }
+
+    /// Notes that a block was dropped that the disk could have had.
+    pub fn mark_lost(&self) {
+        self.has_lost.store(true, Ordering::Release);
+    }
+
+    /// True if blocks are missing, but no more than a quarter.
+    #[must_use]
+    pub fn is_mostly_there(&self) -> bool {
+        let stored = self.stored();
+        stored.is_some_and(|stored| is_most(stored.count(), stored.blocks()))
+    }
+
+    /// The blocks that are not there, as far as is known.
+    #[must_use]
+    pub fn missing(&self) -> Vec<Range<u64>> {
+        self.stored()
+            .map_or_else(Vec::new, |stored| stored.missing())
+    }
+
     /// Looks whether it is there, once. Waits for the disk.
     pub fn look(self: &Arc<Self>) {
         let _opening = self.opening();
@@ -82,14 +129,20 @@ impl Object {
             Some(stored) => State::There(Arc::new(stored)),
             None => State::Absent,
         };
-        let is_whole = match &state {
-            State::There(stored) => stored.is_complete() && stored.sealed().is_none(),
-            State::Unknown | State::Absent => false,
+        let (is_whole, is_soft) = match &state {
+            State::There(stored) => (
+                stored.is_complete() && stored.sealed().is_none(),
+                stored.needs_hardening(),
+            ),
+            State::Unknown | State::Absent => (false, false),
         };
         self.set(state);
         if is_whole {
             // Of an earlier run that ended too early, or changed since.
             self.inner.verify_later(self);
+        }
+        if is_soft {
+            self.inner.harden_later(self);
         }
     }
 
@@ -155,7 +208,9 @@ impl Object {
             return Ok(false);
         }
         let is_new = stored.write(write.index, bytes, write.crc, write.expected)?;
-        if is_new && !stored.is_small() && stored.is_complete() {
+        // Also if another process had the block: perhaps neither has found it complete by a block of its own.
+        let is_due = stored.is_complete() || stored.unchecked() >= CHECKED_TOGETHER;
+        if is_due && !stored.is_small() && stored.sealed().is_none() {
             self.inner.verify_later(self);
         }
         Ok(is_new)
@@ -201,7 +256,9 @@ impl Object {
         match self.heard(stored.verify(|| !self.inner.is_ending())) {
             Some(Verdict::Sealed) => {
                 self.inner.metrics.disk.verified.inc();
+                self.inner.harden_later(self);
             }
+            Some(Verdict::SealedByOther) => self.inner.harden_later(self),
             Some(Verdict::Wrong) => {
                 tracing::warn!(
                     "an object in the disk cache does not have the checksum that OSS announced; it is dropped"
@@ -211,6 +268,15 @@ impl Object {
             Some(Verdict::Incomplete { bad }) => self.found_bad(bad),
             None => {}
         }
+    }
+
+    /// True if its seal counts only until the machine is started anew.
+    pub(super) fn needs_hardening(&self) -> bool {
+        self.stored().is_some_and(|stored| stored.needs_hardening())
+    }
+
+    pub(super) fn size(&self) -> u64 {
+        self.size
     }
 
     fn found_bad(&self, blocks: u64) {
@@ -248,8 +314,36 @@ impl Object {
     }
 }
 
+/// True if it is worth fetching what lacks, for the whole is worth more: three quarters are there.
+fn is_most(count: u64, blocks: u64) -> bool {
+    count < blocks && count >= blocks - blocks / 4
+}
+
 impl Drop for Object {
     fn drop(&mut self) {
         self.inner.forget(&self.identity.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn most_is_three_quarters_and_not_all() {
+        for (count, blocks, expected) in [
+            (0, 0, false),
+            (0, 1, false),
+            (1, 2, false),
+            (2, 3, false),
+            (2, 4, false),
+            (3, 4, true),
+            (4, 4, false),
+            (74, 100, false),
+            (75, 100, true),
+            (99, 100, true),
+        ] {
+            assert_eq!(is_most(count, blocks), expected, "{count} of {blocks}");
+        }
     }
 }

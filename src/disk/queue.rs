@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::sync::Notify;
+
 /// First in, first out; bounded by bytes.
 pub(super) struct Queue<T> {
     state: Mutex<State<T>>,
@@ -12,6 +14,8 @@ pub(super) struct Queue<T> {
     changed: Condvar,
     /// Nothing is left.
     idle: Condvar,
+    /// Something is done, or the end, for tasks.
+    less: Notify,
 }
 
 struct State<T> {
@@ -44,6 +48,7 @@ impl<T> Queue<T> {
             bytes_max,
             changed: Condvar::new(),
             idle: Condvar::new(),
+            less: Notify::new(),
         }
     }
 
@@ -91,6 +96,43 @@ impl<T> Queue<T> {
         if is_idle {
             self.idle.notify_all();
         }
+        self.less.notify_waiters();
+    }
+
+    /// Resolves when no more than so many bytes are in line and in work; false if the line is closed.
+    pub(super) async fn shrinks_to(&self, bytes: u64) -> bool {
+        loop {
+            // Made before the look: what is done after it is heard.
+            let less = self.less.notified();
+            {
+                let state = self.lock();
+                if state.is_closed || state.bytes <= bytes {
+                    return !state.is_closed;
+                }
+            }
+            less.await;
+        }
+    }
+
+    pub(super) fn bytes_max(&self) -> u64 {
+        self.bytes_max
+    }
+
+    /// Waits until then; false if the line is closed before.
+    pub(super) fn rest_until(&self, due: Instant) -> bool {
+        let mut state = self.lock();
+        while !state.is_closed {
+            let rest = due.saturating_duration_since(Instant::now());
+            if rest.is_zero() {
+                return true;
+            }
+            // Somebody may have come meanwhile, who waits behind.
+            (state, _) = self
+                .changed
+                .wait_timeout(state, rest)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        false
     }
 
     /// Waits until no job is left, at most so long; false if some are.
@@ -120,6 +162,7 @@ impl<T> Queue<T> {
         drop(jobs);
         self.changed.notify_all();
         self.idle.notify_all();
+        self.less.notify_waiters();
     }
 
     fn lock(&self) -> MutexGuard<'_, State<T>> {

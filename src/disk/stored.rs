@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::fs::{File, FileTimes};
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,8 +15,9 @@ use std::time::SystemTime;
 use crc_fast::CrcAlgorithm::Crc64Xz;
 use crc_fast::Digest;
 
+use super::bits::Bits;
 use super::directory::{Directory, Part};
-use super::format::{self, ENTRY_BYTES, EXPECTED_AT, Id, Identity, SEAL_AT, SEAL_BYTES};
+use super::format::{self, Boot, ENTRY_BYTES, EXPECTED_AT, Id, Identity, SEAL_AT, SEAL_BYTES};
 use crate::buffer::{BLOCK_BYTES, BlockWriter};
 
 const BLOCK: u64 = BLOCK_BYTES as u64;
@@ -44,6 +46,8 @@ pub(super) enum BlockRead {
 pub(super) enum Verdict {
     /// Every byte is right: the data file may be read without us.
     Sealed,
+    /// Another process has found so meanwhile.
+    SealedByOther,
     /// Blocks are missing, or were bad and were struck off: so many.
     Incomplete {
         /// Blocks that were bad.
@@ -61,11 +65,16 @@ pub(super) struct Stored {
     map: File,
     /// `None`: the bytes are in the map. Else it has a shared flock(2), so that nobody evicts it.
     data: Option<Arc<File>>,
-    /// One bit a block. Bits that other processes have earned since are missing, which costs a GET.
-    present: Vec<AtomicU64>,
+    /// Blocks that are there. Those that other processes have written since are missing, which costs a GET.
+    present: Bits,
+    /// Blocks that were read back since these files were opened, and were right.
+    checked: Bits,
     /// CRC of the whole content; 0 while it is unknown. One content of 2^64 is then never compared.
     expected: AtomicU64,
     sealed: AtomicBool,
+    /// The seal holds as long as the machine runs: the bytes have not been brought to the disk yet.
+    is_of_this_boot: AtomicBool,
+    boot: Option<Boot>,
     /// Held while blocks are written or struck off.
     writing: Mutex<()>,
 }
@@ -116,7 +125,7 @@ impl Stored {
         let records = bytes[len - records_len(blocks)..].chunks_exact(ENTRY_BYTES);
         for (index, record) in (0..blocks).zip(records) {
             if format::parse_entry(identity.id, index, record).is_some() {
-                stored.set_present(index);
+                stored.present.insert(index);
             }
         }
         stored.load_expected(&bytes);
@@ -148,20 +157,23 @@ impl Stored {
     }
 
     fn new(id: Id, size: u64, map: File, data: Option<Arc<File>>) -> Self {
-        let words = usize::try_from(size.div_ceil(BLOCK).div_ceil(64)).unwrap_or(usize::MAX);
+        let blocks = size.div_ceil(BLOCK);
         Self {
             id,
             size,
             map,
             data,
-            present: (0..words).map(|_| AtomicU64::new(0)).collect(),
+            present: Bits::new(blocks),
+            checked: Bits::new(blocks),
             expected: AtomicU64::new(0),
             sealed: AtomicBool::new(false),
+            is_of_this_boot: AtomicBool::new(false),
+            boot: format::boot(),
             writing: Mutex::default(),
         }
     }
 
-    fn blocks(&self) -> u64 {
+    pub(super) fn blocks(&self) -> u64 {
         self.size.div_ceil(BLOCK)
     }
 
@@ -172,38 +184,27 @@ impl Stored {
 
     /// True if the block was there when it was looked for last.
     pub(super) fn has(&self, index: u64) -> bool {
-        let word = usize::try_from(index / 64).unwrap_or(usize::MAX);
-        let bit = 1 << (index % 64);
-        let word = self.present.get(word);
-        word.is_some_and(|word| word.load(Ordering::Acquire) & bit != 0)
-    }
-
-    fn set_present(&self, index: u64) {
-        if let Some(word) = usize::try_from(index / 64)
-            .ok()
-            .and_then(|at| self.present.get(at))
-        {
-            word.fetch_or(1 << (index % 64), Ordering::AcqRel);
-        }
-    }
-
-    fn set_absent(&self, index: u64) {
-        if let Some(word) = usize::try_from(index / 64)
-            .ok()
-            .and_then(|at| self.present.get(at))
-        {
-            word.fetch_and(!(1 << (index % 64)), Ordering::AcqRel);
-        }
+        self.present.has(index)
     }
 
     /// True if every block is there.
     pub(super) fn is_complete(&self) -> bool {
-        let count: u64 = self
-            .present
-            .iter()
-            .map(|word| u64::from(word.load(Ordering::Acquire).count_ones()))
-            .sum();
-        count == self.blocks()
+        self.present.is_full()
+    }
+
+    /// Blocks that are there.
+    pub(super) fn count(&self) -> u64 {
+        self.present.count()
+    }
+
+    /// Blocks that are not there, adjacent ones together.
+    pub(super) fn missing(&self) -> Vec<Range<u64>> {
+        self.present.missing()
+    }
+
+    /// Blocks that are there and were not read back yet.
+    pub(super) fn unchecked(&self) -> u64 {
+        self.present.count().saturating_sub(self.checked.count())
     }
 
     /// True if the object fits into one block, which is checked whenever it is read and never sealed.
@@ -235,7 +236,7 @@ impl Stored {
 
     fn read_with(&self, index: u64, mut take: impl FnMut(&[u8])) -> io::Result<BlockRead> {
         let Some(crc) = self.record(index)? else {
-            self.set_absent(index);
+            self.present.remove(index);
             return Ok(BlockRead::Absent);
         };
         let (file, start) = self.place(index);
@@ -252,7 +253,10 @@ impl Stored {
             Ok(())
         });
         match read {
-            Ok(()) if digest.finalize() == crc => return Ok(BlockRead::Whole(crc)),
+            Ok(()) if digest.finalize() == crc => {
+                self.checked.insert(index);
+                return Ok(BlockRead::Whole(crc));
+            }
             Ok(()) => {}
             Err(error) if io::Error::kind(&error) == io::ErrorKind::UnexpectedEof => {}
             Err(error) => return Err(error),
@@ -271,7 +275,7 @@ impl Stored {
     ) -> io::Result<bool> {
         self.exclusively(|| {
             if self.record(index)?.is_some() {
-                self.set_present(index);
+                self.present.insert(index);
                 return Ok(false);
             }
             if let (Some(expected), None) = (expected, self.expected()) {
@@ -283,46 +287,47 @@ impl Stored {
             file.write_all_at(bytes, at)?;
             let record = format::entry(self.id, index, crc);
             self.map.write_all_at(&record, format::entry_at(index))?;
-            self.set_present(index);
+            self.present.insert(index);
             Ok(true)
         })
     }
 
-    /// Reads all of it back, and seals it if it is right.
+    /// Reads back what was not read back before, and seals it all if it is whole and right. Stops when it may not go on.
     ///
-    /// The bytes are brought to the disk before the seal, so that a crash of the machine cannot leave a seal over bytes that
-    /// were never written. Stops when it may not go on.
+    /// The first seal counts until the machine is started anew, for a crash may lose bytes that are only in the page cache;
+    /// [`Stored::harden`] makes it one for good. Where the kernel does not say which start this is, the bytes are brought to the
+    /// disk first.
     pub(super) fn verify(&self, may_go_on: impl Fn() -> bool) -> io::Result<Verdict> {
         let Some(data) = &self.data else {
             return Ok(Verdict::Incomplete { bad: 0 });
         };
-        let (mut whole, mut is_complete, mut bad) = (0, true, 0);
+        self.check_seal()?;
+        if self.sealed().is_some() {
+            return Ok(Verdict::SealedByOther);
+        }
+        let mut bad = 0;
         for index in 0..self.blocks() {
+            if !self.has(index) || self.checked.has(index) {
+                continue;
+            }
             if !may_go_on() {
                 return Ok(Verdict::Incomplete { bad });
             }
-            match self.read_with(index, |_| {})? {
-                BlockRead::Whole(crc) if index == 0 => whole = crc,
-                BlockRead::Whole(crc) => {
-                    let len = self.block_len(index) as u64;
-                    whole = crc_fast::checksum_combine(Crc64Xz, whole, crc, len);
-                }
-                BlockRead::Absent => is_complete = false,
-                BlockRead::Bad => {
-                    is_complete = false;
-                    bad += 1;
-                }
+            if self.read_with(index, |_| {})? == BlockRead::Bad {
+                bad += 1;
             }
         }
-        if !is_complete {
+        let Some(whole) = self.combined()? else {
             return Ok(Verdict::Incomplete { bad });
-        }
+        };
         if self.expected().is_some_and(|expected| expected != whole) {
             return Ok(Verdict::Wrong);
         }
-        data.sync_data()?;
+        if self.boot.is_none() {
+            data.sync_data()?;
+        }
         self.exclusively(|| {
-            let seal = format::seal(self.id, &data.metadata()?);
+            let seal = format::seal(self.id, &data.metadata()?, self.boot);
             self.map.write_all_at(&seal, SEAL_AT)
         })?;
         // Whoever struck a block off meanwhile has written its record, which the next look finds.
@@ -330,9 +335,57 @@ impl Stored {
         Ok(Verdict::Sealed)
     }
 
+    /// The CRC of the whole content, if all of it was read back.
+    fn combined(&self) -> io::Result<Option<u64>> {
+        if !self.is_complete() || !self.checked.is_full() {
+            return Ok(None);
+        }
+        let mut whole = 0;
+        for index in 0..self.blocks() {
+            let Some(crc) = self.record(index)? else {
+                // Another process has struck it off.
+                self.present.remove(index);
+                self.checked.remove(index);
+                return Ok(None);
+            };
+            whole = match index {
+                0 => crc,
+                _ => combine(whole, crc, self.block_len(index) as u64),
+            };
+        }
+        Ok(Some(whole))
+    }
+
+    /// True if the seal should be made one for good.
+    pub(super) fn needs_hardening(&self) -> bool {
+        self.sealed.load(Ordering::Acquire) && self.is_of_this_boot.load(Ordering::Acquire)
+    }
+
+    /// Brings the bytes to the disk, and makes the seal one for good if it still stands.
+    pub(super) fn harden(&self) -> io::Result<()> {
+        let Some(data) = &self.data else {
+            return Ok(());
+        };
+        if !self.needs_hardening() {
+            return Ok(());
+        }
+        data.sync_data()?;
+        self.exclusively(|| {
+            let metadata = data.metadata()?;
+            let mut found = [0; SEAL_BYTES];
+            self.map.read_exact_at(&mut found, SEAL_AT)?;
+            if found == format::seal(self.id, &metadata, self.boot) {
+                let seal = format::seal(self.id, &metadata, None);
+                self.map.write_all_at(&seal, SEAL_AT)?;
+            }
+            Ok(())
+        })
+    }
+
     /// Takes a block off the map, and the seal with it.
     fn strike(&self, index: u64) -> io::Result<()> {
-        self.set_absent(index);
+        self.present.remove(index);
+        self.checked.remove(index);
         self.sealed.store(false, Ordering::Release);
         self.exclusively(|| {
             self.map.write_all_at(&[0; SEAL_BYTES], SEAL_AT)?;
@@ -348,7 +401,14 @@ impl Stored {
         };
         let mut found = [0; SEAL_BYTES];
         self.map.read_exact_at(&mut found, SEAL_AT)?;
-        let stands = found == format::seal(self.id, &data.metadata()?);
+        let metadata = data.metadata()?;
+        let is_for_good = found == format::seal(self.id, &metadata, None);
+        let is_of_this_boot = !is_for_good
+            && self.boot.is_some()
+            && found == format::seal(self.id, &metadata, self.boot);
+        self.is_of_this_boot
+            .store(is_of_this_boot, Ordering::Release);
+        let stands = is_for_good || is_of_this_boot;
         self.sealed
             .store(stands && self.is_complete(), Ordering::Release);
         Ok(())
@@ -403,6 +463,10 @@ impl Drop for Stored {
 /// True if an object's bytes are kept in its map: one file to open instead of two, one inode instead of two.
 fn is_inline(size: u64) -> bool {
     size <= BLOCK
+}
+
+fn combine(whole: u64, crc: u64, len: u64) -> u64 {
+    crc_fast::checksum_combine(Crc64Xz, whole, crc, len)
 }
 
 fn records_len(blocks: u64) -> usize {

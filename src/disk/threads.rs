@@ -1,4 +1,4 @@
-//! The threads of the cache: two that write, one that reads back, and the keeper, who makes room.
+//! The threads of the cache: two that write, one that reads back, one that makes seals last, and the keeper, who makes room.
 
 use std::io;
 use std::sync::Arc;
@@ -9,7 +9,8 @@ use std::time::Duration;
 use super::directory::{Found, Part};
 use super::queue::Next;
 use super::room::{Need, evict};
-use super::{Inner, Job, Write};
+use super::stored::Stored;
+use super::{Inner, Job, Soft, Write};
 
 /// Threads that write. One copies a good gigabyte a second into the page cache; more would take the reader's processors.
 const WRITERS: usize = 2;
@@ -35,6 +36,7 @@ pub(super) fn start(inner: &Arc<Inner>) -> io::Result<()> {
         start("disk-write", write_all)?;
     }
     start("disk-verify", verify_all)?;
+    start("disk-harden", harden_all)?;
     start("disk-keeper", keep)
 }
 
@@ -70,6 +72,21 @@ fn verify_all(inner: &Inner) {
                 object.verify();
                 drop(object);
                 inner.whole.done(bytes);
+            }
+            Next::Nothing => {}
+            Next::End => return,
+        }
+    }
+}
+
+fn harden_all(inner: &Inner) {
+    loop {
+        match inner.soft.next(FOREVER) {
+            Next::Job(soft, bytes) => {
+                if inner.soft.rest_until(soft.due) {
+                    inner.harden(&soft);
+                }
+                inner.soft.done(bytes);
             }
             Next::Nothing => {}
             Next::End => return,
@@ -130,6 +147,20 @@ impl Inner {
         }
         if room.is_ok_and(|room| self.space.need(room) == Need::Look) {
             self.look_later();
+        }
+    }
+
+    /// Makes a seal one for good. What the disk does not take is removed: it may be gone from memory soon.
+    pub(super) fn harden(&self, soft: &Soft) {
+        let Soft { identity, size, .. } = soft;
+        let opened = Stored::open(&self.directory, identity, *size);
+        let hardened = opened.and_then(|stored| stored.map_or(Ok(()), |stored| stored.harden()));
+        if let Err(error) = hardened {
+            self.heard(&error);
+            let removed = self.directory.locked(|| self.directory.remove(identity.id));
+            if let Err(error) = removed {
+                self.heard(&error);
+            }
         }
     }
 

@@ -40,7 +40,7 @@ use crate::metrics::Metrics;
 use crate::object::Prefix;
 use crate::oss::Bucket;
 use crate::read::{self, Reader};
-use crate::tree::{Choice, Cold, Globs, Ino, Tree, Ttl, Why};
+use crate::tree::{Choice, Cold, Globs, Ino, Left, Tree, Ttl, Why};
 
 pub use attributes::{Attributes, Ownership};
 pub use capabilities::{Capabilities, Probe};
@@ -145,10 +145,10 @@ impl FileSystem {
         let _ = self.crowded.set(waker);
     }
 
-    /// At most `max` names that the kernel should forget, and whether it holds too many with them.
-    pub fn coldest(&self, max: usize, choice: Choice) -> (Vec<Cold>, bool) {
+    /// At most `max` names that the kernel should forget, and whether there are more beside them.
+    pub fn coldest(&self, max: usize, choice: Choice) -> (Vec<Cold>, Left) {
         let mut tree = self.tree();
-        (tree.coldest(max, choice), tree.is_crowded(Choice::Again))
+        (tree.coldest(max, choice), tree.left_to_ask())
     }
 
     /// The tree. Held for microseconds: never across an await, and no other lock is taken while it is held.

@@ -15,13 +15,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fuser::Notifier;
 
 use super::answer::number;
 use crate::fs::FileSystem;
-use crate::tree::{Choice, Cold};
+use crate::tree::{Choice, Cold, Left};
 
 /// Names that the kernel is asked to forget at once; it answers with as many FORGETs.
 const BATCH: usize = 256;
@@ -79,26 +79,41 @@ struct Asking {
 
 impl Asking {
     fn run(mut self, wakings: &Receiver<()>) {
-        let mut is_crowded = false;
+        let mut left = Left::Nothing;
         loop {
-            let choice = match is_crowded {
-                false => wakings.recv().map(|()| Choice::New).ok(),
-                true => match wakings.recv_timeout(AGAIN_AFTER) {
+            let choice = match left {
+                Left::Nothing => wakings.recv().map(|()| Choice::New).ok(),
+                Left::More => match wakings.recv_timeout(AGAIN_AFTER) {
                     Ok(()) => Some(Choice::New),
                     Err(RecvTimeoutError::Timeout) => Some(Choice::Again),
                     Err(RecvTimeoutError::Disconnected) => None,
                 },
+                // Every lookup wakes this thread now, and each search takes the tree's lock for nothing.
+                Left::InVain => self.rest(wakings).then_some(Choice::Again),
             };
             let Some(choice) = choice.filter(|_| !self.ends.load(Ordering::Acquire)) else {
                 return;
             };
             let cold;
-            (cold, is_crowded) = self.fs.coldest(BATCH, choice);
+            (cold, left) = self.fs.coldest(BATCH, choice);
             if !cold.is_empty() {
                 tracing::trace!(names = cold.len(), "the kernel is asked to forget");
                 self.forget(&cold);
             }
         }
+    }
+
+    /// Hears no waking for a while; false if it is the end.
+    fn rest(&self, wakings: &Receiver<()>) -> bool {
+        let until = Instant::now() + AGAIN_AFTER;
+        while !self.ends.load(Ordering::Acquire) {
+            match wakings.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(()) => {}
+                Err(RecvTimeoutError::Timeout) => return true,
+                Err(RecvTimeoutError::Disconnected) => return false,
+            }
+        }
+        false
     }
 
     /// What the kernel does not forget now, it is asked for again later: so errors are of no account.

@@ -121,6 +121,10 @@ group! {
         written_bytes: Counter,
         /// Blocks that were to be written and were not: the disk is slow, full, or fails.
         dropped_writes: Counter,
+        /// Blocks that were dropped because the disk was slow, and brought later, from memory or by a GET of its own.
+        filled_blocks: Counter,
+        /// Bytes fetched from OSS once more for that.
+        refetched_bytes: Counter,
         /// Blocks whose bytes on disk were not those that were written.
         bad_blocks: Counter,
         /// Calls that the file system answered with an error.

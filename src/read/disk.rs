@@ -9,9 +9,11 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::checks::Shared;
 use super::fetch::Segment;
+use super::holes::{Filler, Holes};
 use super::{BLOCK, Error, File, Reader, blocks_of};
 use crate::buffer::{Block, BlockWriter};
 use crate::disk::{DiskCache, Object};
@@ -26,13 +28,28 @@ const READS_MAX: usize = 8;
 pub(super) struct Disk {
     cache: Arc<DiskCache>,
     reads: Arc<Semaphore>,
+    holes: Arc<Holes>,
+    _filling: AbortOnDropHandle<()>,
 }
 
 impl Disk {
-    pub(super) fn new(cache: Arc<DiskCache>) -> Self {
+    fn new(reader: &Reader, cache: Arc<DiskCache>) -> Self {
+        let holes = Arc::new(Holes::default());
+        let filler = Filler {
+            disk: Arc::clone(&cache),
+            bucket: Arc::clone(&reader.bucket),
+            cache: Arc::clone(&reader.cache),
+            budget: Arc::clone(&reader.budget),
+            queue: Arc::clone(&reader.queue),
+            metrics: Arc::clone(&reader.metrics),
+            runtime: reader.runtime.clone(),
+        };
+        let filling = reader.runtime.spawn(filler.run(Arc::clone(&holes)));
         Self {
             cache,
             reads: Arc::new(Semaphore::new(READS_MAX)),
+            holes,
+            _filling: AbortOnDropHandle::new(filling),
         }
     }
 
@@ -41,6 +58,7 @@ impl Disk {
         Some(OnDisk {
             object: self.cache.object(version)?,
             reads: Arc::clone(&self.reads),
+            holes: Arc::clone(&self.holes),
         })
     }
 }
@@ -50,11 +68,24 @@ impl Disk {
 pub(super) struct OnDisk {
     object: Arc<Object>,
     reads: Arc<Semaphore>,
+    holes: Arc<Holes>,
 }
 
 impl OnDisk {
     pub(super) fn object(&self) -> &Arc<Object> {
         &self.object
+    }
+
+    /// A file of it is opened.
+    pub(super) fn opened(&self) {
+        self.object.opened();
+    }
+
+    /// A file of it is closed. With the last one, what was lost on the way to the disk is brought when there is time.
+    pub(super) fn closed(&self, shared: &Arc<Shared>) {
+        if self.object.closed() && shared.corrupt().is_none() {
+            self.holes.push(shared, self);
+        }
     }
 
     /// Looks whether it is there, once.
@@ -163,7 +194,7 @@ impl Reader {
     /// # Panics
     /// On the second call: a reader has one cache on disk.
     pub fn use_disk(&self, cache: Arc<DiskCache>) {
-        let set = self.disk.set(Disk::new(cache));
+        let set = self.disk.set(Disk::new(self, cache));
         assert!(set.is_ok(), "a reader has one cache on disk");
     }
 

@@ -38,7 +38,7 @@ impl Segment {
         self.first..self.first + self.writers.len() as u64
     }
 
-    fn source(&self, version: &Arc<Version>) -> Source {
+    pub(super) fn source(&self, version: &Arc<Version>) -> Source {
         let blocks = self.blocks();
         Source {
             version: Arc::clone(version),
@@ -188,20 +188,20 @@ impl Reader {
 }
 
 /// Memory that the blocks of `run` take.
-fn lease_bytes(size: u64, run: &Range<u64>) -> u64 {
+pub(super) fn lease_bytes(size: u64, run: &Range<u64>) -> u64 {
     run.clone()
         .map(|index| capacity_for(block_len(size, index)))
         .sum()
 }
 
 /// One GET on its way, with what it needs of its reader.
-struct Fetch {
-    bucket: Arc<oss::Bucket>,
-    cache: Arc<BlockCache>,
-    metrics: Arc<Metrics>,
-    shared: Arc<Shared>,
-    on_disk: Option<OnDisk>,
-    runtime: Handle,
+pub(super) struct Fetch {
+    pub(super) bucket: Arc<oss::Bucket>,
+    pub(super) cache: Arc<BlockCache>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) on_disk: Option<OnDisk>,
+    pub(super) runtime: Handle,
 }
 
 impl Fetch {
@@ -250,7 +250,7 @@ impl Fetch {
         })
     }
 
-    fn failed(&self, error: &Error) {
+    pub(super) fn failed(&self, error: &Error) {
         forget_wrong(error, &self.metrics, &self.cache, self.on_disk.as_ref());
     }
 
@@ -264,7 +264,7 @@ impl Fetch {
     }
 
     /// Fills blocks as bytes arrive; the writers of finished blocks leave the segment.
-    async fn fill(
+    pub(super) async fn fill(
         &self,
         op: &Op,
         source: &Source,

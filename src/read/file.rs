@@ -26,6 +26,9 @@ pub struct File {
 impl File {
     pub(super) fn new(shared: Arc<Shared>, window_bytes_max: u64, on_disk: Option<OnDisk>) -> Self {
         let pattern = Mutex::new(Pattern::new(shared.version.size()));
+        if let Some(on_disk) = &on_disk {
+            on_disk.opened();
+        }
         Self {
             shared,
             window_bytes_max,
@@ -101,5 +104,13 @@ impl File {
         let mut fetches = self.fetches.lock().unwrap_or_else(PoisonError::into_inner);
         while fetches.try_join_next().is_some() {}
         fetches.spawn_on(fetch, runtime);
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        if let Some(on_disk) = &self.on_disk {
+            on_disk.closed(&self.shared);
+        }
     }
 }

@@ -21,6 +21,7 @@ mod crowd;
 mod disk;
 mod fetch;
 mod file;
+mod holes;
 mod link;
 mod policy;
 mod queue;

@@ -19,6 +19,17 @@ pub enum Choice {
     Again,
 }
 
+/// What a search has left to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Left {
+    /// The kernel holds few enough.
+    Nothing,
+    /// It is worth going on.
+    More,
+    /// All names were looked at twice, and none can be asked back: directories, and what is open.
+    InVain,
+}
+
 /// A name that the kernel may forget.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cold {
@@ -69,12 +80,14 @@ impl Tree {
     /// Directories are not chosen: a process may stand in one. Nor is what is open. May find fewer, and more at the next call.
     pub fn coldest(&mut self, max: usize, choice: Choice) -> Vec<Cold> {
         let mut found = Vec::new();
+        let mut visits = 0;
         let wanted = self.excess(choice).min(max);
         let slots = self.nodes.slots();
-        for _ in 0..VISITS_MAX.min(2 * slots) {
+        for _ in 0..VISITS_MAX.min(slots) {
             if found.len() >= wanted {
                 break;
             }
+            visits += 1;
             self.hand = (self.hand + 1) % slots;
             let Some(node) = self.nodes.in_slot_mut(self.hand) else {
                 continue;
@@ -98,6 +111,22 @@ impl Tree {
                 });
             }
         }
+        self.visits_in_vain = match found.is_empty() {
+            true => self.visits_in_vain.saturating_add(visits),
+            false => 0,
+        };
         found
+    }
+
+    /// What [`Self::coldest`] has left to do.
+    #[must_use]
+    pub fn left_to_ask(&self) -> Left {
+        if !self.is_crowded(Choice::Again) {
+            Left::Nothing
+        } else if self.visits_in_vain >= 2 * self.nodes.slots() {
+            Left::InVain
+        } else {
+            Left::More
+        }
     }
 }

@@ -42,7 +42,7 @@ mod tests;
 
 pub use answers::{ListingStart, Settled};
 pub use cookies::{DirectoryStream, More, Position, Relist};
-pub use crowd::{Choice, Cold};
+pub use crowd::{Choice, Cold, Left};
 pub use globs::{GlobError, Globs};
 pub use listing::{Assembly, Entry, Hidden, Page, Resume, What, Why};
 pub use names::{NAME_BYTES_MAX, NameError, valid_name};

@@ -115,6 +115,8 @@ pub struct Tree {
     pub(super) asked_back: usize,
     /// The slot that the search for the coldest has looked at last.
     pub(super) hand: u32,
+    /// Slots it has looked at since it last found one.
+    pub(super) visits_in_vain: u32,
 }
 
 impl Tree {
@@ -143,6 +145,7 @@ impl Tree {
             idle: 0,
             asked_back: 0,
             hand: 0,
+            visits_in_vain: 0,
         }
     }
 

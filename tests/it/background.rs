@@ -92,6 +92,26 @@ fn a_busy_mount_is_not_ended_unless_lazily() {
 }
 
 #[test]
+fn a_signal_leaves_alone_what_others_mounted_there() {
+    let world = World::with_default_role();
+    world.put("a", "x");
+    let mut first = world.launch("mnt", world.rolefs(), &[]);
+    let open = File::open(first.at("a")).unwrap();
+    let mut umount = world.rolefs();
+    umount.args(["umount", "--lazy"]).arg(&first.path);
+    assert!(output(umount).status.success());
+    let mut second = world.launch("mnt", world.rolefs(), &[]);
+    signal(first.child.id(), Signal::SIGTERM);
+    assert!(ended(&mut first.child, SOON).success());
+    assert!(is_mounted(&second.path));
+    assert_eq!(second.read("a"), b"x");
+    drop(open);
+    signal(second.child.id(), Signal::SIGTERM);
+    assert!(ended(&mut second.child, SOON).success());
+    assert!(!is_mounted(&second.path));
+}
+
+#[test]
 fn a_signal_ends_the_mount_cleanly() {
     for (name, which) in [("term", Signal::SIGTERM), ("int", Signal::SIGINT)] {
         let world = World::with_default_role();

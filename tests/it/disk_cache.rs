@@ -15,7 +15,7 @@ use crate::kernel;
 const MIB: usize = 1 << 20;
 
 /// Where a map has its seal.
-const SEAL: std::ops::Range<usize> = 3984..4040;
+pub(crate) const SEAL: std::ops::Range<usize> = 3984..4040;
 
 fn hits(metrics: &Metrics) -> u64 {
     metrics.value("rolefs_disk_hits_total")
@@ -82,7 +82,7 @@ fn sealed(world: &World) -> usize {
         .count()
 }
 
-fn wait_sealed(world: &World, count: usize) {
+pub(crate) fn wait_sealed(world: &World, count: usize) {
     wait_for(SOON, "the objects are read back", || sealed(world) == count);
 }
 
@@ -120,6 +120,34 @@ fn a_second_mount_asks_for_no_byte_and_lets_the_kernel_read() {
     if is_passthrough_there() {
         assert_eq!((hits(&metrics), reads(&metrics)), (1, 1));
     }
+}
+
+#[test]
+fn files_that_were_fetched_ahead_of_a_scan_are_there_after_a_restart() {
+    const FILES: u64 = 300;
+    let world = World::open();
+    let name = |number: u64| format!("d/{number:03}");
+    let bytes_of = |number: u64| content(number, 40_000);
+    for number in 0..FILES {
+        world.put(&name(number), bytes_of(number));
+    }
+    let read_all = |mount: &Mount| {
+        assert_eq!(fs::read_dir(mount.at("d")).unwrap().count() as u64, FILES);
+        for number in 0..FILES {
+            assert!(mount.read(&name(number)) == bytes_of(number), "{number}");
+        }
+    };
+    let first = mount(&world, "first");
+    read_all(&first);
+    let metrics = first.unmount();
+    let ahead = metrics.value("rolefs_read_ahead_bytes_total");
+    assert!(ahead > FILES * 40_000 / 2, "{ahead} bytes ahead");
+    assert_eq!(gets(&metrics), FILES, "one for each");
+    assert_eq!(metrics.value("rolefs_disk_dropped_writes_total"), 0);
+    let second = mount(&world, "second");
+    read_all(&second);
+    let metrics = second.unmount();
+    assert_eq!((gets(&metrics), hits(&metrics)), (0, FILES));
 }
 
 #[test]

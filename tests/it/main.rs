@@ -33,6 +33,7 @@ mod credentials;
 mod directories;
 mod disk_cache;
 mod disk_full;
+mod disk_slow;
 mod faults;
 mod file_system;
 mod freshness;

@@ -300,6 +300,50 @@ fn a_clock_that_is_twenty_minutes_off_is_corrected() {
 }
 
 #[test]
+fn variables_that_are_empty_are_absent() {
+    let world = World::with_default_role();
+    fs::create_dir(world.path("mnt")).unwrap();
+    let mut rolefs = world.rolefs();
+    for variable in [
+        "MEMORY",
+        "CACHE_DIR",
+        "CACHE_SIZE",
+        "PREFETCH_LIST",
+        "ATTR_TTL",
+        "HOLD",
+        "UID",
+        "GID",
+        "FILE_MODE",
+        "DIR_MODE",
+        "MAX_CACHED_NAMES",
+        "MAX_QPS",
+        "MAX_BANDWIDTH",
+        "IMMUTABLE",
+        "DIRECT",
+        "ALLOW_OTHER",
+        "FOREGROUND",
+        "LOG_LEVEL",
+        "LOG_FILE",
+        "STATS_FILE",
+        "SIGNATURE",
+        "CREDENTIALS",
+        "PATH_STYLE",
+    ] {
+        if !rolefs
+            .get_envs()
+            .any(|(name, _)| name == &*format!("ROLEFS_{variable}"))
+        {
+            rolefs.env(format!("ROLEFS_{variable}"), "");
+        }
+    }
+    let prompt = world.background("mnt", rolefs, &[]);
+    assert!(prompt.output.status.success(), "{}", prompt.stderr());
+    let mut umount = world.rolefs();
+    umount.arg("umount").arg(world.path("mnt"));
+    assert!(output(umount).status.success());
+}
+
+#[test]
 fn a_mountpoint_that_is_a_link() {
     let world = World::with_default_role();
     world.put("a", "x");

@@ -55,6 +55,18 @@ fn a_prefetch_list_that_cannot_be_read_is_named_before_the_mount() {
 }
 
 #[test]
+fn a_link_to_what_is_to_be_warmed_is_followed() {
+    let world = world();
+    let mount = world.mount(&[]);
+    let link = world.path("link");
+    std::os::unix::fs::symlink(mount.at("d"), &link).unwrap();
+    let warmed = world.rolefs().arg("warm").arg(&link).output().unwrap();
+    assert!(warmed.status.success(), "{warmed:?}");
+    let gets = mount.unmount().value("rolefs_oss_get_requests_total");
+    assert_eq!(gets, FILES as u64);
+}
+
+#[test]
 fn what_was_warmed_costs_no_request() {
     let world = world();
     world.put("large", content(7, 5 << 20));

@@ -1,0 +1,122 @@
+//! How a mount ends: by umount(8), by a signal, or because something failed on the way up.
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::fuse;
+
+/// How long requests in flight may take to end once the mount is gone.
+pub(super) const GOODBYE_MAX: Duration = Duration::from_secs(5);
+
+/// The mount that this process has made. If it is dropped before it is gone, it is taken away.
+///
+/// What else stands at the mountpoint is not ours: somebody may have taken our mount out of the tree (`umount --lazy`) while its
+/// files are still open, and mounted something else there, or on top of it.
+pub(super) struct OwnMount<'a> {
+    mountpoint: &'a Path,
+    /// As [`fuse::mounted_at`] said when it was made.
+    device: Option<String>,
+    is_gone: bool,
+}
+
+impl<'a> OwnMount<'a> {
+    /// To be called when the mount has just been made.
+    pub(super) fn new(mountpoint: &'a Path) -> Self {
+        Self {
+            mountpoint,
+            device: fuse::mounted_at(mountpoint),
+            is_gone: false,
+        }
+    }
+
+    fn is_in_the_tree(&self) -> bool {
+        !self.is_gone && fuse::mounted_at(self.mountpoint) == self.device
+    }
+
+    fn is_gone(&mut self) {
+        self.is_gone = true;
+    }
+
+    /// Takes it out of the tree, with files open if need be.
+    fn take_away(&mut self) -> Result<()> {
+        if !self.is_in_the_tree() {
+            tracing::info!(
+                "{}: something else stands there, or nothing; it is left alone",
+                self.mountpoint.display()
+            );
+        } else if let Err(error) = fuse::unmount(self.mountpoint, false) {
+            tracing::warn!(
+                "{}: {error}; taken out of the tree all the same",
+                self.mountpoint.display()
+            );
+            fuse::unmount(self.mountpoint, true).context("cannot unmount")?;
+        }
+        self.is_gone();
+        Ok(())
+    }
+}
+
+impl Drop for OwnMount<'_> {
+    fn drop(&mut self) {
+        if self.is_in_the_tree() {
+            // The error on the way up is the one that is told.
+            let _ = fuse::unmount(self.mountpoint, true);
+        }
+    }
+}
+
+/// The signals that end a mount. They are caught, and kept, as soon as this is made.
+pub(super) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    /// To be called within the runtime.
+    pub(super) fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Resolves with the name of the signal that asks for the end.
+    async fn end(&mut self) -> &'static str {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return "SIGTERM",
+                _ = self.interrupt.recv() => return "SIGINT",
+                // A terminal that closes is no reason to end a mount.
+                _ = self.hangup.recv() => {}
+            }
+        }
+    }
+}
+
+/// Resolves when the mount has ended, by umount(8) or by a signal to this process.
+pub(super) async fn until_the_end(
+    mut own_mount: OwnMount<'_>,
+    mut ended: tokio::sync::oneshot::Receiver<io::Result<()>>,
+    signals: &mut Signals,
+) -> Result<()> {
+    let named = tokio::select! {
+        ended = &mut ended => {
+            tracing::info!("unmounted");
+            ended.unwrap_or(Ok(())).context("the FUSE session failed")?;
+            own_mount.is_gone();
+            return Ok(());
+        }
+        named = signals.end() => named,
+    };
+    tracing::info!("{named}: unmounting");
+    own_mount.take_away()?;
+    // With files still open the session goes on; it ends with this process, and its files with it.
+    let _ = tokio::time::timeout(GOODBYE_MAX, ended).await;
+    Ok(())
+}
