@@ -319,11 +319,14 @@ async fn what_cannot_be_a_header_is_not_sent() {
 }
 
 /// Memory that is leased: the lease comes back when the last piece is let go.
-struct Leased(Vec<u8>, Arc<()>);
+struct Leased {
+    bytes: Vec<u8>,
+    _lease: Arc<()>,
+}
 
 impl AsRef<[u8]> for Leased {
     fn as_ref(&self) -> &[u8] {
-        &self.0
+        &self.bytes
     }
 }
 
@@ -343,7 +346,10 @@ async fn memory_comes_back_when_an_upload_has_ended_however_it_did() {
         let bucket = bucket(&server, retry);
         let op = Op::background("test");
         let lease = Arc::new(());
-        let leased = Leased(content(size).to_vec(), Arc::clone(&lease));
+        let leased = Leased {
+            bytes: content(size).to_vec(),
+            _lease: Arc::clone(&lease),
+        };
         let body = Body::from(Bytes::from_owner(leased));
         let result = put(&bucket, &op, &body, Condition::None).await;
         assert_eq!(result.is_ok(), size == 1000);
