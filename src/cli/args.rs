@@ -121,7 +121,7 @@ pub(super) struct MountArgs {
     #[arg(long, env = "ROLEFS_MAX_QPS", value_name = "N")]
     pub(super) max_qps: Option<String>,
 
-    /// Bytes received from OSS per second, e.g. 500MiB; by default as many as come.
+    /// Bytes received from OSS per second, and as many sent, e.g. 500MiB; by default as many as come.
     #[arg(long, env = "ROLEFS_MAX_BANDWIDTH", value_name = "SIZE")]
     pub(super) max_bandwidth: Option<String>,
 

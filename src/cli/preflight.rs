@@ -183,7 +183,16 @@ fn explain(config: &Config, error: oss::Error) -> Error {
         Kind::Invalid if error.ec() == Some(WRONG_REGION) => format!(
             "requests are signed for another region than that of {endpoint}; pass the bucket's region by --region"
         ),
-        Kind::Unsupported | Kind::Invalid | Kind::Archived | Kind::Changed | Kind::Cancelled => {
+        Kind::Unsupported
+        | Kind::Invalid
+        | Kind::Archived
+        | Kind::Changed
+        | Kind::Cancelled
+        | Kind::AlreadyExists
+        | Kind::Immutable
+        | Kind::NoSuchUpload
+        | Kind::TooLarge
+        | Kind::Corrupt => {
             format!("cannot use oss://{bucket}/{} at {endpoint}", config.prefix)
         }
     };

@@ -109,7 +109,12 @@ impl From<oss::Error> for Error {
             | Kind::Throttled
             | Kind::Unavailable
             | Kind::Lied
-            | Kind::Invalid => Self::Unavailable(error),
+            | Kind::Invalid
+            | Kind::AlreadyExists
+            | Kind::Immutable
+            | Kind::NoSuchUpload
+            | Kind::TooLarge
+            | Kind::Corrupt => Self::Unavailable(error),
         }
     }
 }

@@ -47,10 +47,24 @@ group! {
         head_requests: Counter,
         /// ListObjectsV2 requests sent, each attempt counted.
         list_requests: Counter,
+        /// PutObject and AppendObject requests sent, each attempt counted.
+        put_requests: Counter,
+        /// UploadPart requests sent, each attempt counted.
+        part_requests: Counter,
+        /// CopyObject and UploadPartCopy requests sent, each attempt counted.
+        copy_requests: Counter,
+        /// DeleteObject and DeleteMultipleObjects requests sent, each attempt counted.
+        delete_requests: Counter,
         /// Other requests sent, each attempt counted.
         other_requests: Counter,
         /// Body bytes of objects received.
         bytes_received: Counter,
+        /// Body bytes handed to connections, those of attempts that failed included.
+        bytes_sent: Counter,
+        /// Writes whose answer was lost or unclear, and whose effect was then found in the bucket.
+        recognised: Counter,
+        /// Uploads that OSS stored with another checksum than they were sent with.
+        corrupt_uploads: Counter,
         /// Attempts after the first of a request.
         retries: Counter,
         /// Answers that asked to slow down.

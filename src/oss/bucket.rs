@@ -4,14 +4,17 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, Method};
 use jiff::Timestamp;
 
+use super::body::Body;
 use super::endpoint::is_bucket_name;
 use super::haste::Haste;
 use super::limits::Limits;
+use super::operation::Operation;
 use super::sign::{Signer, Target, encode_key, encode_param};
-use super::verdict::{Failure, Operation};
+use super::verdict::Failure;
 use super::{Config, Error, Retry, SignatureVersion};
 use crate::credentials::{Credentials, Provider};
 use crate::metrics::Metrics;
@@ -31,7 +34,7 @@ pub struct Bucket {
     pub(super) metrics: Arc<Metrics>,
     /// The server's clock minus ours, in milliseconds; 0 until a refusal showed that it matters.
     clock_offset_ms: AtomicI64,
-    pub(super) limits: Limits,
+    pub(super) limits: Arc<Limits>,
     haste: Mutex<Haste>,
 }
 
@@ -42,6 +45,20 @@ pub(super) struct Request {
     /// Not encoded; an empty value stands for a bare name.
     pub(super) params: Vec<(&'static str, String)>,
     pub(super) headers: HeaderMap,
+    /// `None` for a method that has none; a PUT or POST has one, if only an empty one.
+    pub(super) body: Option<Body>,
+}
+
+impl Request {
+    /// Without headers and body.
+    pub(super) fn new(method: Method, params: Vec<(&'static str, String)>) -> Self {
+        Self {
+            method,
+            params,
+            headers: HeaderMap::new(),
+            body: None,
+        }
+    }
 }
 
 impl Bucket {
@@ -87,7 +104,10 @@ impl Bucket {
             credentials,
             metrics,
             clock_offset_ms: AtomicI64::new(0),
-            limits: Limits::new(config.requests_per_second, config.bytes_per_second),
+            limits: Arc::new(Limits::new(
+                config.requests_per_second,
+                config.bytes_per_second,
+            )),
             haste: Mutex::default(),
         })
     }
@@ -144,6 +164,9 @@ impl Bucket {
             params: &params,
         };
         let mut headers = request.headers.clone();
+        if let Some(body) = &request.body {
+            headers.insert(CONTENT_LENGTH, body.len().into());
+        }
         self.signer
             .sign(&target, &mut headers, credentials, self.now())
             .map_err(|_| {

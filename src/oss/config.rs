@@ -35,12 +35,13 @@ pub struct UnknownSignature;
 /// How patient a request is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retry {
-    /// How long one attempt waits for the head of its answer. Default 20 s, as the official SDKs.
+    /// How long one attempt waits for the head of its answer, from when its body, if it has one, was taken by the connection.
+    /// Default 20 s, as the official SDKs.
     pub attempt_timeout: Duration,
-    /// How long a body may stand still before the rest is asked for again. Default 10 s.
+    /// How long a body may stand still before the rest is asked for, or all of it sent, again. Default 10 s.
     pub idle_timeout: Duration,
-    /// How long a request is tried while nothing moves. Default 60 s. A received piece of a body starts it anew, and
-    /// time spent waiting for credentials does not count: that wait has its own bound.
+    /// How long a request is tried while nothing moves. Default 60 s. A received piece of a body starts it anew;
+    /// time in which a body was being sent, and time spent waiting for credentials does not count: that wait has its own bound.
     pub no_progress: Duration,
     /// The wait after failure n is random between 0 and `backoff_base` × 2ⁿ⁻¹. Default 200 ms, as the official SDKs.
     pub backoff_base: Duration,
@@ -84,7 +85,7 @@ pub struct Config {
     pub retry: Retry,
     /// Requests sent per second at most, of all kinds together. Default `None`, as many as help.
     pub requests_per_second: Option<u64>,
-    /// Body bytes received per second at most, of all requests together. Default `None`.
+    /// Body bytes received per second at most, and as many sent, of all requests together. Default `None`.
     pub bytes_per_second: Option<u64>,
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::verdict::Operation;
+use super::operation::Operation;
 use crate::object::ObjectKey;
 
 /// Why a request has no result, by what its caller can do.
@@ -11,8 +11,19 @@ use crate::object::ObjectKey;
 pub enum Kind {
     /// There is no object of this key (or a symbolic link of OSS points to none).
     NotFound,
-    /// The object at this key is another version than the one asked for.
+    /// The object at this key is another version, or to an append of another length, than the one asked for.
     Changed,
+    /// There is an object of this key, and it was not to be overwritten.
+    AlreadyExists,
+    /// The bucket keeps the object from being changed or deleted until a date (its retention policy).
+    Immutable,
+    /// There is no such multipart upload: it was completed, aborted, or never was.
+    NoSuchUpload,
+    /// The object, or the part, is larger than this operation takes.
+    TooLarge,
+    /// What OSS stored is not what was sent: the checksums differ. After a put, copy, append or completion the object is there, with
+    /// wrong bytes: write it again or delete it.
+    Corrupt,
     /// The role may not do this: a RAM policy has to allow the action.
     Denied {
         /// The RAM action that was refused, `oss:GetObject` for instance.
@@ -114,11 +125,21 @@ impl Error {
         key: Option<&ObjectKey>,
         detail: impl Into<String>,
     ) -> Self {
+        Self::unsent(operation, key, Kind::Invalid, detail)
+    }
+
+    /// A request that was not sent, since it would fail.
+    pub(super) fn unsent(
+        operation: Operation,
+        key: Option<&ObjectKey>,
+        kind: Kind,
+        detail: impl Into<String>,
+    ) -> Self {
         let evidence = Evidence {
             detail: detail.into(),
             ..Evidence::default()
         };
-        Self::new(operation, key, Kind::Invalid, evidence, 0, None)
+        Self::new(operation, key, kind, evidence, 0, None)
     }
 
     /// What the caller can do.

@@ -9,9 +9,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use super::bucket::{Bucket, Request, check_key};
 use super::haste::BODY_MIN;
+use super::operation::Operation;
 use super::operations::meta;
 use super::send::{Attempt, Exchange};
-use super::verdict::{Failure, Operation};
+use super::verdict::Failure;
 use super::{Error, refusal};
 use crate::metrics::Metrics;
 use crate::object::{ETag, ObjectMeta, Source};
@@ -139,6 +140,7 @@ impl Stream {
             method: Method::GET,
             params: Vec::new(),
             headers,
+            body: None,
         };
         let response = exchange.send(&request).await?;
         check(&response, &rest)?;

@@ -6,8 +6,8 @@ use std::time::Instant;
 use tokio::time::timeout;
 
 use super::bucket::Request;
+use super::operation::Operation;
 use super::send::Exchange;
-use super::verdict::Operation;
 use crate::credentials::Credentials;
 use crate::transport::{self, Response};
 

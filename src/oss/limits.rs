@@ -1,12 +1,12 @@
 //! `--max-qps` and `--max-bandwidth`: what the program takes of a bucket that others use too.
 //!
-//! Two token buckets that all requests and all received bytes of a [`super::Bucket`] pass. What somebody waits for may empty
-//! them; what nobody waits for leaves half of a burst, so that read-ahead is what slows down first. It does so for
-//! [`LATER_MAX`] at most: by then a reader may have come to it, and while others take all there is, half of a burst
-//! never comes together.
+//! Token buckets that all requests, all received bytes and all sent bytes of a [`super::Bucket`] pass; the two directions of a
+//! line do not share their bytes. What somebody waits for may empty them; what nobody waits for leaves half of a burst, so that
+//! read-ahead is what slows down first. It does so for [`LATER_MAX`] at most: by then a reader may have come to it, and
+//! while others take all there is, half of a burst never comes together.
 //!
 //! Bytes are counted when they have come, and whoever wants more waits until they are paid for: meanwhile the socket is
-//! not read, and the server is slowed down by TCP.
+//! not read, and the server is slowed down by TCP. Bytes that are sent are paid for in the same way, step by step.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -45,6 +45,7 @@ impl Urgency {
 pub(super) struct Limits {
     requests: Option<Mutex<Tokens>>,
     bytes: Option<Mutex<Tokens>>,
+    bytes_sent: Option<Mutex<Tokens>>,
 }
 
 impl Limits {
@@ -57,6 +58,7 @@ impl Limits {
         Self {
             requests: tokens(requests, REQUESTS_MIN),
             bytes: tokens(bytes, BYTES_MIN),
+            bytes_sent: tokens(bytes, BYTES_MIN),
         }
     }
 
@@ -81,10 +83,29 @@ impl Limits {
 
     /// Bytes were received.
     pub(super) fn received(&self, bytes: usize) {
-        if let Some(tokens) = &self.bytes {
-            let mut tokens = tokens.lock().unwrap_or_else(PoisonError::into_inner);
-            tokens.charge(Instant::now(), bytes as f64);
-        }
+        charge(self.bytes.as_ref(), bytes);
+    }
+
+    /// Whether the bytes that were sent are paid for, for somebody who has waited so long; else how long to wait before asking again.
+    pub(super) fn may_send(&self, urgency: Urgency, waited: Duration) -> Result<(), Duration> {
+        let Some(tokens) = &self.bytes_sent else {
+            return Ok(());
+        };
+        let mut tokens = tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = tokens.take(Instant::now(), urgency.after(waited), 0.0);
+        taken.map_err(|missing| missing.min(LATER_MAX))
+    }
+
+    /// Bytes were sent.
+    pub(super) fn sent(&self, bytes: usize) {
+        charge(self.bytes_sent.as_ref(), bytes);
+    }
+}
+
+fn charge(tokens: Option<&Mutex<Tokens>>, bytes: usize) {
+    if let Some(tokens) = tokens {
+        let mut tokens = tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        tokens.charge(Instant::now(), bytes as f64);
     }
 }
 
@@ -227,5 +248,17 @@ mod tests {
         assert_eq!(limits.request(Urgency::Later).await, Duration::ZERO);
         assert_eq!(limits.bandwidth(Urgency::Later).await, Duration::ZERO);
         assert!(limits.try_request());
+        limits.sent(usize::MAX);
+        assert_eq!(limits.may_send(Urgency::Later, Duration::ZERO), Ok(()));
+    }
+
+    #[test]
+    fn the_two_directions_do_not_share_their_bytes() {
+        let limits = Limits::new(None, Some(1 << 20));
+        limits.received(10 << 20);
+        assert_eq!(limits.may_send(Urgency::Now, Duration::ZERO), Ok(()));
+        limits.sent(10 << 20);
+        let wait = limits.may_send(Urgency::Now, Duration::ZERO);
+        assert_eq!(wait, Err(LATER_MAX));
     }
 }

@@ -1,13 +1,13 @@
 //! ListObjectsV2.
 
-use http::{HeaderMap, Method};
+use http::Method;
 use jiff::Timestamp;
-use percent_encoding::percent_decode_str;
 
 use super::Error;
+use super::ask::Ask;
 use super::bucket::{Bucket, Request};
-use super::send::{Ask, Exchange};
-use super::verdict::Operation;
+use super::operation::Operation;
+use super::send::Exchange;
 use super::xml::{self, Contents, ListDocument};
 use crate::object::{ETag, ObjectMeta, ObjectType, StorageClass, UnixTime};
 use crate::op::Op;
@@ -85,11 +85,7 @@ impl Bucket {
     /// What every request can fail with.
     pub async fn list(&self, op: &Op, request: &ListRequest) -> Result<ListPage, Error> {
         let mut ask = Ask {
-            request: Request {
-                method: Method::GET,
-                params: request.params(),
-                headers: HeaderMap::new(),
-            },
+            request: Request::new(Method::GET, request.params()),
             read: Box::new(|_, body| page(body, request)),
         };
         let mut exchange = Exchange::new(self, op, Operation::List, None);
@@ -100,14 +96,7 @@ impl Bucket {
 /// Reads a page; what cannot be an answer to `request` is an error, since a wrong listing hides or invents files.
 fn page(body: &[u8], request: &ListRequest) -> Result<ListPage, String> {
     let document: ListDocument = xml::parse(body).map_err(|error| error.to_string())?;
-    let decode = |text: &str| match document.encoding_type.as_str() {
-        "url" => {
-            let decoded = percent_decode_str(text).decode_utf8(); // `%XX` only: a plus is a plus
-            let decoded = decoded.map_err(|_| "a listed key is not UTF-8".to_owned())?;
-            Ok::<String, String>(decoded.into_owned())
-        }
-        _ => Ok(text.to_owned()),
-    };
+    let decode = |text: &str| xml::decode(&document.encoding_type, text);
     let key = |text: &str| match decode(text)? {
         key if !key.is_empty() && key.starts_with(&request.prefix) => Ok(key),
         _ => Err("a listed key does not begin with the prefix".to_owned()),

@@ -4,10 +4,11 @@ use http::header::{CONTENT_LENGTH, ETAG, LAST_MODIFIED};
 use http::{HeaderMap, Method};
 
 use super::Error;
+use super::ask::Ask;
 use super::bucket::{Bucket, Request, check_key};
+use super::operation::Operation;
 use super::refusal::{http_date, text};
-use super::send::{Ask, Exchange};
-use super::verdict::Operation;
+use super::send::Exchange;
 use super::xml::{self, InfoDocument};
 use crate::object::{ETag, ObjectKey, ObjectMeta, ObjectType, StorageClass, UnixTime};
 use crate::op::Op;
@@ -50,11 +51,7 @@ impl Bucket {
     pub async fn head(&self, op: &Op, key: &ObjectKey) -> Result<ObjectMeta, Error> {
         check_key(Operation::Head, key)?;
         let mut ask = Ask {
-            request: Request {
-                method: Method::HEAD,
-                params: Vec::new(),
-                headers: HeaderMap::new(),
-            },
+            request: Request::new(Method::HEAD, Vec::new()),
             read: Box::new(|headers, _| {
                 let length = text(headers, CONTENT_LENGTH.as_str());
                 let length = length.and_then(|text| text.parse().ok());
@@ -71,11 +68,7 @@ impl Bucket {
     /// What every request can fail with.
     pub async fn info(&self, op: &Op) -> Result<BucketInfo, Error> {
         let mut ask = Ask {
-            request: Request {
-                method: Method::GET,
-                params: vec![("bucketInfo", String::new())],
-                headers: HeaderMap::new(),
-            },
+            request: Request::new(Method::GET, vec![("bucketInfo", String::new())]),
             read: Box::new(|_, body| info(body, &self.name)),
         };
         let mut exchange = Exchange::new(self, op, Operation::Info, None);

@@ -7,13 +7,15 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 use tokio::time::{sleep, timeout};
 
 use super::bucket::{Bucket, Request};
 use super::error::{Evidence, Kind};
 use super::limits::Urgency;
-use super::verdict::{Failure, Operation, Refusal, Retry};
+use super::operation::Operation;
+use super::progress::Sent;
+use super::verdict::{Failure, Refusal, Retry};
 use super::xml::{self, ErrorDocument};
 use super::{Error, refusal};
 use crate::credentials::Credentials;
@@ -45,6 +47,8 @@ pub(super) struct Exchange<'a> {
     patience: Patience,
     /// A body was given up early, and nothing has come since.
     pub(super) hurried: bool,
+    /// The request may have had its effect already, in an attempt whose answer did not tell.
+    pub(super) doubt: bool,
 }
 
 /// What happened since anything moved.
@@ -53,6 +57,8 @@ struct Patience {
     since: Instant,
     waits: u32,
     few: u32,
+    /// A body that arrived wrong was sent once more.
+    stored_again: bool,
     /// Credential sets refused.
     refused: u32,
     /// The last thing the server said: it explains more than a silence after it.
@@ -66,6 +72,7 @@ impl Patience {
             since: Instant::now(),
             waits: 0,
             few: 0,
+            stored_again: false,
             refused: 0,
             last_words: None,
             clock_corrected: false,
@@ -93,6 +100,7 @@ impl<'a> Exchange<'a> {
             used: None,
             patience: Patience::new(),
             hurried: false,
+            doubt: false,
         }
     }
 
@@ -138,20 +146,35 @@ impl<'a> Exchange<'a> {
         self.used = Some(Arc::clone(&credentials));
         self.count_attempt();
         let started = Instant::now();
-        let limit = self.head_timeout();
-        let sent = self.send_hedged(request, &credentials, signed);
-        let answer = timeout(limit, sent).await;
+        let sent = match &request.body {
+            Some(body) => self.send_body(signed, body).await,
+            None => {
+                let limit = self.head_timeout();
+                let sent = self.send_hedged(request, &credentials, signed);
+                let answer = timeout(limit, sent).await;
+                answer.map_or(Sent::NoAnswer, Sent::Answered)
+            }
+        };
         let ms = started.elapsed().as_millis();
         let (op, method) = (self.op.id(), &request.method);
         let key = self.key.as_ref().map_or("", ObjectKey::as_str);
         let attempt = self.attempts;
-        let response = match answer {
-            Ok(Ok(response)) => response,
-            Ok(Err(error)) => {
+        let response = match sent {
+            Sent::Answered(Ok(response)) => response,
+            Sent::Answered(Err(error)) => {
                 tracing::debug!(op, %method, key, attempt, ms, %error, "request failed");
                 return Err(Failure::Transport(error));
             }
-            Err(_) => {
+            Sent::TooEarly(response) => {
+                let evidence = refusal::evidence(response.status(), response.headers());
+                let detail = "success was told before all of the body was sent".to_owned();
+                return Err(Failure::Lie(detail, evidence));
+            }
+            Sent::BodyStalled => {
+                tracing::debug!(op, %method, key, attempt, ms, "body stood still");
+                return Err(Failure::Stalled("no byte of the body was taken"));
+            }
+            Sent::NoAnswer => {
                 tracing::debug!(op, %method, key, attempt, ms, "request timed out");
                 return Err(Failure::Stalled("no answer"));
             }
@@ -167,11 +190,12 @@ impl<'a> Exchange<'a> {
                 }
                 Ok(response)
             }
+            StatusCode::NO_CONTENT if self.operation.is_answered_empty() => Ok(response),
             _ => Err(self.refusal(response).await),
         }
     }
 
-    fn urgency(&self) -> Urgency {
+    pub(super) fn urgency(&self) -> Urgency {
         match self.op.caller() {
             Caller::Thread(_) => Urgency::Now,
             Caller::Background => Urgency::Later,
@@ -191,9 +215,9 @@ impl<'a> Exchange<'a> {
     ) -> Result<Option<Bytes>, Failure> {
         let bucket = self.bucket;
         let idle = bucket.retry.idle_timeout;
-        let late = match self.operation {
-            Operation::Get => bucket.haste().late_body(),
-            Operation::Head | Operation::List | Operation::Info | Operation::Open => None,
+        let late = match self.operation == Operation::Get {
+            true => bucket.haste().late_body(),
+            false => None,
         };
         let is_success = response.status().is_success();
         let late = late.filter(|late| is_success && *late < idle);
@@ -238,13 +262,28 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// Never longer than what is left of the patience, so that a request does not outlive it.
-    fn head_timeout(&self) -> Duration {
-        let retry = &self.bucket.retry;
-        let left = retry
-            .no_progress
-            .saturating_sub(self.patience.since.elapsed());
-        retry.attempt_timeout.min(left)
+    /// Never longer than what is left of the patience, so that a request does not outlive it. Where OSS works on the data
+    /// before it answers, half of that, if it is more: giving up early would only make it work twice.
+    pub(super) fn head_timeout(&self) -> Duration {
+        let usual = self.bucket.retry.attempt_timeout;
+        let left = self.patience_left();
+        let limit = match self.operation.is_slow() {
+            true => usual.max(left / 2),
+            false => usual,
+        };
+        limit.min(left)
+    }
+
+    pub(super) fn patience_left(&self) -> Duration {
+        let limit = self.bucket.retry.no_progress;
+        limit.saturating_sub(self.patience.since.elapsed())
+    }
+
+    /// A body was on its way for so long: that counts against no patience. Neither does it renew it, or a body that breaks
+    /// at the same place for ever would be sent for ever.
+    pub(super) fn moved(&mut self, time: Duration) {
+        self.patience.since += time;
+        self.op.progressed();
     }
 
     pub(super) fn count_attempt(&mut self) {
@@ -257,7 +296,22 @@ impl<'a> Exchange<'a> {
             Operation::Get => oss.get_requests.inc(),
             Operation::Head => oss.head_requests.inc(),
             Operation::List => oss.list_requests.inc(),
-            Operation::Info | Operation::Open => oss.other_requests.inc(),
+            Operation::Put | Operation::Append => oss.put_requests.inc(),
+            Operation::Part => oss.part_requests.inc(),
+            Operation::Copy | Operation::PartCopy => oss.copy_requests.inc(),
+            Operation::Delete | Operation::DeleteBatch => oss.delete_requests.inc(),
+            Operation::Info
+            | Operation::Initiate
+            | Operation::Complete
+            | Operation::Abort
+            | Operation::Parts
+            | Operation::Uploads
+            | Operation::PutSymlink
+            | Operation::GetSymlink
+            | Operation::PutTagging
+            | Operation::GetTagging
+            | Operation::DeleteTagging
+            | Operation::Open => oss.other_requests.inc(),
         };
     }
 
@@ -292,9 +346,18 @@ impl<'a> Exchange<'a> {
         if kind == Kind::Lied || matches!(failure, Failure::OtherVersion(_)) {
             oss.lies.inc();
         }
+        if kind == Kind::Corrupt {
+            oss.corrupt_uploads.inc();
+        }
+        self.doubt |= failure.may_have_happened();
         match retry {
             Retry::Never => Err(failure),
             Retry::AtOnce => Ok(()),
+            Retry::Once if self.patience.stored_again => Err(failure),
+            Retry::Once => {
+                self.patience.stored_again = true;
+                Ok(())
+            }
             Retry::Few => {
                 self.patience.few += 1;
                 if self.patience.few >= settings.few_attempts {
@@ -417,29 +480,4 @@ fn is_same(one: &Arc<Credentials>, other: &Arc<Credentials>) -> bool {
         || (one.access_key_id() == other.access_key_id()
             && one.secret() == other.secret()
             && one.token() == other.token())
-}
-
-/// What reads a whole answer.
-type Read<'r, T> = dyn Fn(&HeaderMap, &[u8]) -> Result<T, String> + Send + Sync + 'r;
-
-/// A request whose answer is read as a whole. If `read` refuses it, the server lied, and is asked again.
-pub(super) struct Ask<'r, T> {
-    pub(super) request: Request,
-    pub(super) read: Box<Read<'r, T>>,
-}
-
-impl<T> Attempt for Ask<'_, T> {
-    type Done = T;
-
-    async fn attempt(&mut self, exchange: &mut Exchange<'_>) -> Result<T, Failure> {
-        let response = exchange.send(&self.request).await?;
-        let headers = response.headers().clone();
-        let evidence = refusal::evidence(response.status(), &headers);
-        if response.status() != StatusCode::OK {
-            let detail = "part of an answer came where the whole was asked for".to_owned();
-            return Err(Failure::Lie(detail, evidence));
-        }
-        let body = exchange.body(response, xml::BODY_BYTES_MAX).await?;
-        (self.read)(&headers, &body).map_err(|detail| Failure::Lie(detail, evidence))
-    }
 }

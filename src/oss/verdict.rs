@@ -8,52 +8,9 @@
 use std::time::Duration;
 
 use super::error::{Cause, Evidence, Kind};
+use super::operation::Operation;
 use crate::credentials;
 use crate::transport;
-
-/// What is asked of OSS.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Operation {
-    /// GetObject
-    Get,
-    /// HeadObject
-    Head,
-    /// ListObjectsV2
-    List,
-    /// GetBucketInfo
-    Info,
-    /// Opening a bucket: nothing is sent.
-    Open,
-}
-
-impl Operation {
-    pub(super) fn words(self) -> &'static str {
-        match self {
-            Self::Get => "get object",
-            Self::Head => "head object",
-            Self::List => "list objects",
-            Self::Info => "get bucket info",
-            Self::Open => "open bucket",
-        }
-    }
-
-    /// The RAM action that allows it (OSS help "RAM policy", table of actions).
-    fn action(self) -> &'static str {
-        match self {
-            Self::Get | Self::Head => "oss:GetObject",
-            Self::List => "oss:ListObjects",
-            Self::Info | Self::Open => "oss:GetBucketInfo",
-        }
-    }
-
-    /// True if it is about one object: then a 404 without a code is about the object.
-    fn is_of_an_object(self) -> bool {
-        match self {
-            Self::Get | Self::Head => true,
-            Self::List | Self::Info | Self::Open => false,
-        }
-    }
-}
 
 /// What the retry loop does about a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +19,8 @@ pub(super) enum Retry {
     Never,
     /// Try a few times: repetition hardly helps.
     Few,
+    /// Try once more: if that fails too, it is not the wire.
+    Once,
     /// Try again now: nothing has failed yet.
     AtOnce,
     /// Try again after a random wait.
@@ -99,6 +58,10 @@ pub(super) enum Failure {
     Short,
     /// The answer contradicts itself or the request; says how.
     Lie(String, Box<Evidence>),
+    /// What OSS stored has another checksum than what was sent; says both.
+    Corrupt(String, Box<Evidence>),
+    /// The effect of an attempt whose answer was lost does not show.
+    NotYet,
     /// Data of another version came although `If-Match` forbids it.
     OtherVersion(Box<Evidence>),
     /// OSS answered with an error.
@@ -122,8 +85,10 @@ impl Failure {
                 }
             },
             Self::Late => (Kind::Unavailable, Retry::AtOnce),
-            Self::Stalled(_) | Self::Short => (Kind::Unavailable, Retry::Backoff),
+            Self::Stalled(_) | Self::Short | Self::NotYet => (Kind::Unavailable, Retry::Backoff),
             Self::Lie(..) => (Kind::Lied, Retry::Few),
+            Self::Corrupt(..) if operation.can_store_again() => (Kind::Corrupt, Retry::Once),
+            Self::Corrupt(..) => (Kind::Corrupt, Retry::Never),
             // A server that ignores If-Match. If it insists, what can be known is that the version is another one.
             Self::OtherVersion(_) => (Kind::Changed, Retry::Few),
             Self::Refused(refusal) => {
@@ -133,6 +98,27 @@ impl Failure {
             Self::CredentialsGone(_) => (Kind::CredentialsGone, Retry::Never),
             Self::NotReplaced(..) => (Kind::CredentialsRefused, Retry::Never),
             Self::Invalid(_) => (Kind::Invalid, Retry::Never),
+        }
+    }
+
+    /// True if the request may have had its effect although this is what came of it.
+    pub(super) fn may_have_happened(&self) -> bool {
+        match self {
+            Self::Transport(error) => match error {
+                transport::Error::Setup(_) | transport::Error::Connect { .. } => false,
+                transport::Error::TooLong { .. } | transport::Error::Broken { .. } => true,
+            },
+            Self::Late
+            | Self::Stalled(_)
+            | Self::Short
+            | Self::Lie(..)
+            | Self::Corrupt(..)
+            | Self::OtherVersion(_) => true,
+            // A gateway that gave up, or a server that failed after its work.
+            Self::Refused(refusal) => refusal.evidence.status.is_none_or(|status| status >= 500),
+            Self::NotYet | Self::CredentialsGone(_) | Self::NotReplaced(..) | Self::Invalid(_) => {
+                false
+            }
         }
     }
 
@@ -147,7 +133,7 @@ impl Failure {
             Self::Stalled(what) => (text(&format!("{what} within the time-out")), None),
             Self::Late => (text("the body stood still"), None),
             Self::Short => (text("the body ended early"), None),
-            Self::Lie(detail, evidence) => (
+            Self::Lie(detail, evidence) | Self::Corrupt(detail, evidence) => (
                 Evidence {
                     detail,
                     ..*evidence
@@ -164,6 +150,7 @@ impl Failure {
                     None,
                 )
             }
+            Self::NotYet => (text("its effect does not show"), None),
             Self::Refused(refusal) => (refusal.evidence, None),
             Self::CredentialsGone(error) => (text("no live credentials"), Some(error)),
             Self::NotReplaced(error, refusal) => {
@@ -210,10 +197,19 @@ fn classify(
         "PublicEndpointForbidden" => (Kind::PublicEndpointForbidden, Retry::Never),
         "NoSuchBucket" => (Kind::NoSuchBucket, Retry::Never),
         "NoSuchKey" | "NoSuchVersion" | "SymlinkTargetNotExist" => (Kind::NotFound, Retry::Never),
-        "PreconditionFailed" => (Kind::Changed, Retry::Never),
-        "InvalidTargetType" | "NotImplemented" | "OperationNotSupported" | "MethodNotAllowed" => {
-            (Kind::Unsupported, Retry::Never)
-        }
+        "NoSuchUpload" => (Kind::NoSuchUpload, Retry::Never),
+        // Another writer was faster: the version, or the length of what is appended to, is not what it was.
+        "PreconditionFailed" | "PositionNotEqualToLength" => (Kind::Changed, Retry::Never),
+        "FileAlreadyExists" | "ObjectAlreadyExists" => (Kind::AlreadyExists, Retry::Never),
+        "FileImmutable" => (Kind::Immutable, Retry::Never),
+        "EntityTooLarge" => (Kind::TooLarge, Retry::Never),
+        "InvalidTargetType"
+        | "NotImplemented"
+        | "OperationNotSupported"
+        | "ObjectNotAppendable"
+        | "MethodNotAllowed" => (Kind::Unsupported, Retry::Never),
+        // What arrived is not what Content-MD5 says.
+        "InvalidDigest" => (Kind::Corrupt, Retry::Once),
         "RequestTimeout" | "InternalError" => (Kind::Unavailable, Retry::Backoff),
         // The official clients repeat it, without a reason given.
         "BadRequest" => (Kind::Invalid, Retry::Few),
@@ -368,6 +364,27 @@ mod tests {
     }
 
     #[test]
+    fn every_code_of_a_write_has_its_meaning() {
+        for (status, code, kind, retry) in [
+            (400, "EntityTooLarge", Kind::TooLarge, Retry::Never),
+            (400, "EntityTooSmall", Kind::Invalid, Retry::Never),
+            (400, "InvalidDigest", Kind::Corrupt, Retry::Once),
+            (400, "InvalidPart", Kind::Invalid, Retry::Never),
+            (404, "NoSuchUpload", Kind::NoSuchUpload, Retry::Never),
+            (409, "FileAlreadyExists", Kind::AlreadyExists, Retry::Never),
+            (409, "FileImmutable", Kind::Immutable, Retry::Never),
+            (409, "ObjectNotAppendable", Kind::Unsupported, Retry::Never),
+            (409, "PositionNotEqualToLength", Kind::Changed, Retry::Never),
+        ] {
+            assert_eq!(
+                of(Operation::Complete, status, code),
+                (kind, retry),
+                "{status} {code}"
+            );
+        }
+    }
+
+    #[test]
     fn a_bare_404_is_a_missing_object_only_for_a_head() {
         assert_eq!(of(Operation::Head, 404, "").0, Kind::NotFound);
         assert_eq!(of(Operation::List, 404, "").0, Kind::Lied);
@@ -385,6 +402,40 @@ mod tests {
         assert_eq!(action(Operation::Head), "oss:GetObject");
         assert_eq!(action(Operation::List), "oss:ListObjects");
         assert_eq!(action(Operation::Info), "oss:GetBucketInfo");
+        assert_eq!(action(Operation::Complete), "oss:PutObject");
+        assert_eq!(action(Operation::DeleteBatch), "oss:DeleteObject");
+        assert_eq!(action(Operation::Abort), "oss:AbortMultipartUpload");
+    }
+
+    #[test]
+    fn only_what_leaves_doubt_may_have_happened() {
+        let refused = |status| {
+            let mut refusal = Box::new(Refusal::default());
+            refusal.evidence.status = Some(status);
+            Failure::Refused(refusal)
+        };
+        assert!(refused(500).may_have_happened());
+        assert!(refused(504).may_have_happened());
+        assert!(!refused(403).may_have_happened());
+        assert!(!refused(409).may_have_happened());
+        assert!(Failure::Stalled("no answer").may_have_happened());
+        let (host, reason) = (String::new(), String::new());
+        let broken = transport::Error::Broken {
+            host: host.clone(),
+            reason: reason.clone(),
+        };
+        assert!(Failure::Transport(broken).may_have_happened());
+        let unconnected = transport::Error::Connect { host, reason };
+        assert!(!Failure::Transport(unconnected).may_have_happened());
+    }
+
+    #[test]
+    fn what_cannot_be_sent_again_is_corrupt_at_once() {
+        let verdict =
+            |operation| Failure::Corrupt(String::new(), Box::default()).verdict(operation);
+        assert_eq!(verdict(Operation::Put), (Kind::Corrupt, Retry::Once));
+        assert_eq!(verdict(Operation::Append), (Kind::Corrupt, Retry::Never));
+        assert_eq!(verdict(Operation::Complete), (Kind::Corrupt, Retry::Never));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! The client never retries, never follows a redirect (a signature is for one host) and asks for no compression (OSS
 //! would drop the ETag and the length). It has no time-out over a whole request: its callers watch progress instead.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -141,15 +142,38 @@ impl Client {
     /// # Errors
     /// [`Error::Connect`] when nothing was sent, [`Error::Broken`] otherwise.
     pub async fn send(&self, request: Request) -> Result<Response, Error> {
-        let host = host_of(&request.url);
-        let sent = self
-            .0
-            .request(request.method, &request.url)
-            .headers(request.headers)
-            .body(request.body)
-            .send()
-            .await;
-        match sent {
+        let body = reqwest::Body::from(request.body);
+        self.send_body(request.method, &request.url, request.headers, body)
+            .await
+    }
+
+    /// The same with a body that is taken piece by piece; the request's own is left out.
+    ///
+    /// The pieces are not copied in this process: over plain TCP they go to the kernel where they lie, by vectored
+    /// writes of about 512 KiB, and over TLS straight into the cipher. What was taken and not written yet (at most as
+    /// much) is held by the connection, also for a moment after a request was given up.
+    ///
+    /// # Errors
+    /// As [`Client::send`].
+    pub async fn send_pieces<B>(&self, request: Request, body: B) -> Result<Response, Error>
+    where
+        B: hyper::body::Body<Data = Bytes, Error = Infallible> + Send + Sync + 'static,
+    {
+        let body = reqwest::Body::wrap(body);
+        self.send_body(request.method, &request.url, request.headers, body)
+            .await
+    }
+
+    async fn send_body(
+        &self,
+        method: Method,
+        url: &str,
+        headers: HeaderMap,
+        body: reqwest::Body,
+    ) -> Result<Response, Error> {
+        let host = host_of(url);
+        let request = self.0.request(method, url).headers(headers).body(body);
+        match request.send().await {
             Ok(inner) => Ok(Response { inner, host }),
             Err(error) if error.is_connect() || error.is_builder() => Err(Error::Connect {
                 host,

@@ -18,6 +18,7 @@
 //! - [`credentials`]: sets that rotate, run out, come late or torn, and stay secret.
 //! - [`roles`]: what a role may not do is named, at start and later.
 //! - [`preflight`]: what can be wrong before mounting is one sentence. [`background`]: the way from the prompt and back.
+//! - [`wire`]: every write of the wire against a development server, with lost answers, faults and roles.
 //! - [`interrupts`]: whoever is killed while waiting for us is gone at once.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
@@ -54,3 +55,4 @@ mod stack;
 mod streams;
 mod tidy;
 mod warm;
+mod wire;

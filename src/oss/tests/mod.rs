@@ -3,10 +3,14 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod haste;
+mod multipart;
+mod others;
+mod recognition;
 mod refusals;
 mod rotation;
 mod server;
 mod streams;
+mod uploads;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -68,6 +72,13 @@ fn provider(
 
 fn bucket(server: &Server, retry: Retry) -> Bucket {
     bucket_with(server, retry, fixed())
+}
+
+/// With a limit of bytes per second.
+fn slow_bucket(server: &Server, retry: Retry, bytes_per_second: u64) -> Bucket {
+    let mut bucket = bucket(server, retry);
+    bucket.limits = Arc::new(super::limits::Limits::new(None, Some(bytes_per_second)));
+    bucket
 }
 
 fn bucket_with(server: &Server, retry: Retry, credentials: Arc<Provider>) -> Bucket {

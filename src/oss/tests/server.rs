@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -14,6 +15,16 @@ pub(super) struct Reply {
     bytes: Vec<u8>,
     /// Keeps the connection open and silent after the bytes.
     stall: bool,
+    reading: Reading,
+}
+
+/// What becomes of a request's body before it is answered.
+#[derive(Debug, Clone, Copy)]
+enum Reading {
+    Whole,
+    /// So many bytes, then a pause.
+    Slow(usize, Duration),
+    None,
 }
 
 impl Reply {
@@ -22,6 +33,7 @@ impl Reply {
         Self {
             bytes: bytes.into(),
             stall: false,
+            reading: Reading::Whole,
         }
     }
 
@@ -71,6 +83,20 @@ impl Reply {
     }
 }
 
+impl Reply {
+    /// Without a look at the request's body.
+    pub(super) fn unread(mut self) -> Self {
+        self.reading = Reading::None;
+        self
+    }
+
+    /// With a pause after each `bytes` of the request's body.
+    pub(super) fn slowly(mut self, bytes: usize, pause: Duration) -> Self {
+        self.reading = Reading::Slow(bytes, pause);
+        self
+    }
+}
+
 pub(super) fn object_headers() -> Vec<(&'static str, &'static str)> {
     vec![
         ("ETag", super::ETAG),
@@ -93,6 +119,7 @@ struct Script {
     /// Given once the others are used up.
     always: Option<Reply>,
     heads: Vec<String>,
+    bodies: Vec<Vec<u8>>,
 }
 
 /// The server; it ends when it is dropped.
@@ -145,6 +172,17 @@ impl Server {
         self.script.lock().unwrap().heads.clone()
     }
 
+    /// The bodies of all requests whose body was read.
+    pub(super) fn bodies(&self) -> Vec<Vec<u8>> {
+        self.script.lock().unwrap().bodies.clone()
+    }
+
+    /// The first lines of all requests so far, without the version.
+    pub(super) fn lines(&self) -> Vec<String> {
+        let line = |head: &String| head.lines().next().unwrap().replace(" HTTP/1.1", "");
+        self.heads().iter().map(line).collect()
+    }
+
     /// The values of one header, request by request.
     pub(super) fn values(&self, name: &str) -> Vec<Option<String>> {
         let start = format!("{name}: ");
@@ -164,15 +202,34 @@ async fn serve(mut socket: TcpStream, script: Arc<Mutex<Script>>) {
             Err(_) => return,
         }
     }
+    let head = String::from_utf8(head).unwrap();
+    let length = |line: &str| line.strip_prefix("content-length: ")?.parse().ok();
+    let length: usize = head.lines().find_map(length).unwrap_or(0);
     let reply = {
         let mut script = script.lock().unwrap();
-        script.heads.push(String::from_utf8(head).unwrap());
+        script.heads.push(head);
         let next = script.replies.pop_front();
         next.or_else(|| script.always.clone())
     };
     let Some(reply) = reply else {
         return; // the end of the script: the connection just ends
     };
+    if let Some((step, pause)) = match reply.reading {
+        Reading::Whole => Some((usize::MAX, Duration::ZERO)),
+        Reading::Slow(step, pause) => Some((step, pause)),
+        Reading::None => None,
+    } {
+        let mut body = vec![0; length];
+        for piece in body.chunks_mut(step.min(length.max(1))) {
+            if socket.read_exact(piece).await.is_err() {
+                return;
+            }
+            if !pause.is_zero() {
+                tokio::time::sleep(pause).await;
+            }
+        }
+        script.lock().unwrap().bodies.push(body);
+    }
     // The client may be gone already.
     let _ = socket.write_all(&reply.bytes).await;
     if reply.stall {
