@@ -20,6 +20,8 @@
 
 mod cursor;
 mod random;
+mod ranges;
+mod runs;
 mod strided;
 #[cfg(test)]
 mod tests;
