@@ -274,3 +274,27 @@ impl Drop for Place {
         queue.publish(&state);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::object::{ETag, ObjectKey};
+
+    #[test]
+    fn files_share_what_is_in_flight_while_they_are_read() {
+        let queue = Queue::new(128, Arc::new(Metrics::default()));
+        let reach = || queue.reach(u64::MAX).window_bytes / queue.reach(u64::MAX).part_bytes;
+        let alone = reach();
+        let version = |name| Version::new(ObjectKey::new(name).expect("a key"), ETag::new("1"), 1);
+        let files = ["a", "b", "c", "d"].map(version);
+        let get = |file| queue.join(file, 0..8, Class::ReadAhead);
+        let places: Vec<Place> = files.iter().map(get).collect();
+        assert_eq!(reach(), alone.div_ceil(4));
+        drop(places);
+        assert_eq!(reach(), alone.div_ceil(4), "each of them goes on at once");
+        for _ in 0..=RECENT_GETS {
+            drop(get(&files[0]));
+        }
+        assert_eq!(reach(), alone, "the others are not read any more");
+    }
+}
