@@ -242,6 +242,9 @@ impl Cursors {
         self.note(at, range);
         let cursor = &self.cursors[at];
         let window = cursor.window(range.end - range.start);
+        // Others that went on so far all went on to there.
+        let end = self.runs.next_end(cursor.run);
+        let window = window.max(end.map_or(0, |end| end - cursor.run));
         let (ahead, part) = self.plan(at, window, reach, BLOCK);
         Some(Plan::Blocks {
             ahead,

@@ -27,6 +27,13 @@ impl Runs {
         let longest = self.ended.iter().copied().max();
         longest.filter(|_| self.ended.len() >= RUNS_MIN)
     }
+
+    /// Where one that has gone on for `run` bytes may be expected to end: at the shortest of those that went on farther. `None`
+    /// while too few have ended, and for one that went on farther than all.
+    pub(super) fn next_end(&self, run: u64) -> Option<u64> {
+        let farther = self.ended.iter().copied().filter(|&end| end > run).min();
+        farther.filter(|_| self.ended.len() >= RUNS_MIN)
+    }
 }
 
 #[cfg(test)]
@@ -38,11 +45,14 @@ mod tests {
         let mut runs = Runs::default();
         for bytes in [90, 10] {
             runs.ended(bytes);
-            assert_eq!(runs.longest(), None);
+            assert_eq!((runs.longest(), runs.next_end(0)), (None, None));
         }
         for _ in 0..6 {
             runs.ended(10);
             assert_eq!(runs.longest(), Some(90));
+            assert_eq!(runs.next_end(9), Some(10));
+            assert_eq!(runs.next_end(10), Some(90));
+            assert_eq!(runs.next_end(90), None);
         }
         runs.ended(10);
         assert_eq!(runs.longest(), Some(10));
