@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
-use super::memory::{Appender, Region, Span};
+use super::memory::{Appender, Region};
 use super::{BLOCK_BYTES, Budget, Lease, capacity_for};
 
 /// What [`Block`]'s `wanted` says when nobody waits.
@@ -121,14 +121,7 @@ impl Block {
             .expect("a block is paid for by its lease");
         drop(lease.split(rest));
         let budget = Arc::clone(lease.budget());
-        let span = if capacity == BLOCK_BYTES as u64 {
-            budget.pool().take()
-        } else {
-            // The lease may stand for bytes that were a large block's until now: their pages are still ours.
-            budget.trim_pool();
-            Span::heap(len)
-        };
-        let (region, appender) = Region::new(span, len, lease);
+        let (region, appender) = Region::new(len, lease);
         let block = Arc::new(Self {
             region,
             wanted: AtomicUsize::new(NOTHING_WANTED),

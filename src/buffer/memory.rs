@@ -11,10 +11,10 @@
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ops::Range;
 use std::ptr::NonNull;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
-use super::{BLOCK_BYTES, Lease};
+use super::{BLOCK_BYTES, Lease, capacity_for};
 
 /// Bytes of one mapping: a huge page of x86-64 and of arm64 with 4 KiB pages.
 const SLAB_BYTES: usize = 2 << 20;
@@ -161,12 +161,12 @@ impl Drop for Slab {
 }
 
 /// Memory with a watermark: bytes below are published and never change again, those above belong to the [`Appender`].
+///
+/// It takes its memory with the first byte: what waits for its turn, or for the blocks before it, holds a lease and no pages.
 #[derive(Debug)]
 pub(super) struct Region {
-    /// Taken only by the drop.
-    span: Option<Span>,
-    /// A copy of the span's, one step nearer.
-    base: NonNull<u8>,
+    /// Set by the first append, taken by the drop.
+    span: OnceLock<Span>,
     /// INVARIANT: at most the span's.
     len: usize,
     /// INVARIANT: grows only, at most `len`; the bytes below are initialised.
@@ -174,19 +174,15 @@ pub(super) struct Region {
     lease: Lease,
 }
 
-// SAFETY: `base` points into the span, which is Send and Sync. Bytes below `published` are only read; bytes above only
-// the one `Appender` touches, through `&mut`. The store and load of `published` order the two.
-unsafe impl Send for Region {}
-// SAFETY: as above.
-unsafe impl Sync for Region {}
-
 impl Region {
-    /// An empty region of `len` bytes in `span`, paid for by `lease`, and its writer.
-    pub(super) fn new(span: Span, len: usize, lease: Lease) -> (Arc<Self>, Appender) {
-        assert!(len <= span.bytes, "a region lies within its span");
+    /// An empty region of `len` bytes, paid for by `lease`, and its writer.
+    pub(super) fn new(len: usize, lease: Lease) -> (Arc<Self>, Appender) {
+        assert!(
+            capacity_for(len) <= lease.bytes(),
+            "a region is paid for by its lease"
+        );
         let region = Arc::new(Self {
-            base: span.base,
-            span: Some(span),
+            span: OnceLock::new(),
             len,
             published: AtomicUsize::new(0),
             lease,
@@ -196,6 +192,20 @@ impl Region {
             at: 0,
         };
         (region, appender)
+    }
+
+    /// Its memory, taken now if it has none.
+    fn span(&self) -> &Span {
+        self.span.get_or_init(|| {
+            let budget = self.lease.budget();
+            if capacity_for(self.len) == BLOCK_BYTES as u64 {
+                budget.pool().take()
+            } else {
+                // The lease may stand for bytes that were a large block's until now: their pages are still ours.
+                budget.trim_pool();
+                Span::heap(self.len)
+            }
+        })
     }
 
     /// The watermark.
@@ -212,10 +222,14 @@ impl Region {
         if range.start > range.end || range.end > published {
             return None;
         }
+        let Some(span) = self.span.get() else {
+            // Nothing was appended, so the range is empty.
+            return Some(&[]);
+        };
         // SAFETY: the range is below the watermark: those bytes lie within the span, were written before the store
         // that the load above has seen, and are never written again. The span lives as long as `self`.
         Some(unsafe {
-            std::slice::from_raw_parts(self.base.as_ptr().add(range.start), range.len())
+            std::slice::from_raw_parts(span.base.as_ptr().add(range.start), range.len())
         })
     }
 
@@ -256,11 +270,15 @@ impl Appender {
             self.remaining(),
             bytes.len()
         );
-        // SAFETY: `at..at + bytes.len()` lies within the region and above the watermark, where nobody reads, and `&mut`
+        if bytes.is_empty() {
+            return;
+        }
+        let span = self.region.span();
+        // SAFETY: `at..at + bytes.len()` lies within the region, which lies within its span, and above the watermark, where nobody reads, and `&mut`
         // of the only appender says that nobody else writes. `bytes` cannot overlap: slices are handed out only
         // below the watermark.
         unsafe {
-            let to = self.region.base.as_ptr().add(self.at);
+            let to = span.base.as_ptr().add(self.at);
             std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len());
         }
         self.at += bytes.len();

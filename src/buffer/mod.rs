@@ -25,7 +25,7 @@
 //! buffer, and never move.
 //!
 //! **Memory.** Blocks above 512 KiB take half of a 2 MiB slab, aligned and advised to be a huge page; slabs are used again
-//! without zeroing or page faults. Smaller blocks come from the allocator, 4 KiB at a time. Idle slabs and leased bytes
+//! without zeroing or page faults. A block takes its memory with its first byte. Smaller blocks come from the allocator, 4 KiB at a time. Idle slabs and leased bytes
 //! together stay within the budget (but for the unused half of one slab), and idle ones go back to the kernel when there
 //! are more of them than memory in use.
 

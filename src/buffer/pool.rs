@@ -93,6 +93,11 @@ impl Pool {
         self.lock().idle_bytes
     }
 
+    #[cfg(test)]
+    pub(super) fn used_bytes(&self) -> u64 {
+        self.lock().used_bytes
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Halves> {
         self.halves.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -4,7 +4,8 @@
 //! cache survives. Keeping all of it here would hold memory twice, and fresh memory is dear: the kernel zeroes each page
 //! before the first use, which costs more than fetching it from the socket. So the cache begins small, and a stream is
 //! served out of the same few dozen blocks over and over. It grows when it proves too small: when a block is fetched
-//! again that was let go only because of this bound. Then it may grow up to the whole budget.
+//! again that was let go only because of this bound. Then it may grow up to the whole budget. What is fetched for the first time
+//! makes it shrink, more slowly: a few blocks that come back among many that do not are not worth the memory of all.
 
 use std::num::NonZeroUsize;
 
@@ -22,10 +23,14 @@ const GHOSTS_MAX: NonZeroUsize = NonZeroUsize::new(1 << 16).expect("not zero");
 /// data for many epochs.
 const EARNED_PER_BYTE: u64 = 4;
 
+/// Bytes that a block takes off which was not here before, per so many of its own: one of nine must come back.
+const FRESH_BYTES_PER_LOST: u64 = 2;
+
 /// The bound, and what it is learned from.
 #[derive(Debug)]
 pub(super) struct Worth {
     bytes: u64,
+    bytes_min: u64,
     bytes_max: u64,
     /// Fingerprints of blocks that were let go because of the bound. Two blocks with the same fingerprint cost a little
     /// memory, nothing else.
@@ -38,6 +43,7 @@ impl Worth {
         let ghosts = LruCache::new(GHOSTS_MAX);
         Self {
             bytes: BYTES_FIRST.min(total_bytes / 4),
+            bytes_min: BYTES_FIRST.min(total_bytes / 4),
             bytes_max: total_bytes,
             ghosts,
         }
@@ -55,9 +61,11 @@ impl Worth {
 
     /// A block of `bytes` was fetched. If it had been let go, the bound was too narrow.
     pub(super) fn fetched(&mut self, version: &Version, index: u64, bytes: u64) {
-        if self.ghosts.pop(&fingerprint(version, index)).is_some() {
-            self.bytes = (self.bytes + EARNED_PER_BYTE * bytes).min(self.bytes_max);
-        }
+        self.bytes = match self.ghosts.pop(&fingerprint(version, index)) {
+            Some(()) => self.bytes + EARNED_PER_BYTE * bytes,
+            None => self.bytes.saturating_sub(bytes / FRESH_BYTES_PER_LOST),
+        };
+        self.bytes = self.bytes.clamp(self.bytes_min, self.bytes_max);
     }
 }
 
@@ -97,6 +105,19 @@ mod tests {
             worth.let_go(&version, index);
         }
         assert_eq!(worth.bytes(), BYTES_FIRST);
+    }
+
+    #[test]
+    fn a_few_that_come_back_among_many_that_do_not_earn_nothing_that_lasts() {
+        let (version, mut worth) = (version(), Worth::new(1024 * MIB));
+        for index in 0..2000 {
+            worth.fetched(&version, index, MIB);
+            worth.let_go(&version, index);
+            if index % 10 == 9 {
+                worth.fetched(&version, index, MIB);
+            }
+        }
+        assert!(worth.bytes() <= BYTES_FIRST + 4 * MIB);
     }
 
     #[test]

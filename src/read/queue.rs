@@ -28,6 +28,10 @@ fn queued(gets: usize) -> usize {
     (gets / 4).max(2)
 }
 
+/// A file is being read if one of so many GETs is its own, though none of them may be in flight just now: else each of several
+/// streams would now and then find itself alone, and take everything.
+const RECENT_GETS: u64 = 8;
+
 /// All GETs of blocks, in flight and waiting.
 #[derive(Debug)]
 pub(super) struct Queue {
@@ -45,8 +49,25 @@ struct State {
     in_flight: usize,
     next_ticket: u64,
     waiting: BTreeMap<u64, Waiting>,
-    /// GETs by file, in flight and waiting.
-    files: HashMap<usize, usize>,
+    /// Files that are being read.
+    files: HashMap<usize, OfFile>,
+}
+
+#[derive(Debug, Default)]
+struct OfFile {
+    /// GETs in flight and waiting.
+    gets: usize,
+    /// The ticket of the last one.
+    last: u64,
+}
+
+impl State {
+    /// Forgets files that are not read any more.
+    fn forget_files(&mut self) {
+        let next = self.next_ticket;
+        self.files
+            .retain(|_, of| of.gets > 0 || next - of.last <= RECENT_GETS);
+    }
 }
 
 #[derive(Debug)]
@@ -107,7 +128,10 @@ impl Queue {
         let mut state = self.lock();
         let ticket = state.next_ticket;
         state.next_ticket += 1;
-        *state.files.entry(file).or_default() += 1;
+        let of_file = state.files.entry(file).or_default();
+        of_file.gets += 1;
+        of_file.last = ticket;
+        state.forget_files();
         let is_free = state.waiting.is_empty() && state.in_flight < state.link.gets();
         let turn = if class == Class::Demand || is_free {
             self.depart(&mut state);
@@ -185,9 +209,10 @@ impl Queue {
 
     fn publish(&self, state: &State) {
         let (gets, part) = (state.link.gets(), state.link.part_bytes());
-        // Files that are read at the same time share what is worth having in flight.
-        let share = gets.div_ceil(state.files.len().max(1));
-        let parts = (share + queued(share)) as u64;
+        // Files that are read at the same time share what is worth having in flight. Each has one that arrives and one that
+        // waits.
+        let share = (gets + queued(gets)).div_ceil(state.files.len().max(1));
+        let parts = share.max(2) as u64;
         self.window_bytes.store(parts * part, Ordering::Relaxed);
         self.part_bytes.store(part, Ordering::Relaxed);
         self.waiting.store(state.waiting.len(), Ordering::Relaxed);
@@ -241,13 +266,35 @@ impl Drop for Place {
         if state.waiting.remove(&self.ticket).is_none() {
             state.in_flight -= 1;
         }
-        if let Some(gets) = state.files.get_mut(&self.file) {
-            *gets -= 1;
-            if *gets == 0 {
-                state.files.remove(&self.file);
-            }
+        if let Some(of_file) = state.files.get_mut(&self.file) {
+            of_file.gets -= 1;
         }
+        state.forget_files();
         queue.serve(&mut state);
         queue.publish(&state);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::object::{ETag, ObjectKey};
+
+    #[test]
+    fn files_share_what_is_in_flight_while_they_are_read() {
+        let queue = Queue::new(128, Arc::new(Metrics::default()));
+        let reach = || queue.reach(u64::MAX).window_bytes / queue.reach(u64::MAX).part_bytes;
+        let alone = reach();
+        let version = |name| Version::new(ObjectKey::new(name).expect("a key"), ETag::new("1"), 1);
+        let files = ["a", "b", "c", "d"].map(version);
+        let get = |file| queue.join(file, 0..8, Class::ReadAhead);
+        let places: Vec<Place> = files.iter().map(get).collect();
+        assert_eq!(reach(), alone.div_ceil(4));
+        drop(places);
+        assert_eq!(reach(), alone.div_ceil(4), "each of them goes on at once");
+        for _ in 0..=RECENT_GETS {
+            drop(get(&files[0]));
+        }
+        assert_eq!(reach(), alone, "the others are not read any more");
     }
 }

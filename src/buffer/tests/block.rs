@@ -223,15 +223,25 @@ fn no_wake_up_is_lost_between_a_writer_and_a_reader() {
 #[test]
 fn idle_memory_and_leases_stay_within_the_budget() {
     let (budget, _) = small_budget();
-    let large: Vec<_> = (0..16)
+    let mut large: Vec<_> = (0..16)
         .map(|_| block(&budget, BLOCK_BYTES, Publish::AsItArrives))
         .collect();
+    assert_eq!(
+        budget.pool().used_bytes(),
+        0,
+        "memory comes with the first byte"
+    );
+    for (_, writer) in &mut large {
+        writer.put(&[0]);
+    }
     assert_eq!(budget.pool().idle_bytes(), 0);
     drop(large);
     assert_eq!(budget.pool().idle_bytes(), budget.total());
     let mut small = Vec::new();
     while let Some(lease) = budget.try_lease(Class::Demand, 512 << 10) {
-        small.push(Block::writer(lease, 512 << 10, Publish::AsItArrives));
+        let (block, mut writer) = Block::writer(lease, 512 << 10, Publish::AsItArrives);
+        writer.put(&[0]);
+        small.push((block, writer));
         assert!(budget.pool().idle_bytes() + budget.leased() <= budget.total());
     }
     assert_eq!(budget.pool().idle_bytes(), 0);

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use super::ranges::Ranges;
+use super::runs::Runs;
 use super::{Ahead, LARGE_BYTES, Order, Plan, Reach, round_down, round_up};
 use crate::read::BLOCK;
 
@@ -25,6 +27,13 @@ const GROWTH_MIN: u64 = 2;
 
 /// Requests that a window is divided into, so that a stream that has only begun has several connections.
 const PARTS: u64 = 8;
+
+/// A stream has at least this share of what the link rewards, however much lies planned ahead of the others.
+const SHARE_MIN: u64 = 4;
+
+/// A stream that was not read for so many reads of its file has ended, as far as anybody can tell: all streams that are told
+/// apart could have been read twice.
+const ENDED_READS: u64 = 2 * CURSORS_MAX as u64;
 
 /// Bytes of the one request with which the file begins: a file of two blocks then costs one.
 const FIRST_PART: u64 = 2 * BLOCK;
@@ -65,8 +74,12 @@ struct Cursor {
     planned: u64,
     /// Bytes read.
     run: u64,
+    /// Of these the last ones that had been read before, by this stream or another.
+    again: u64,
     /// When it was used last, in reads of this file.
     used: u64,
+    /// Its run is known to have ended.
+    has_ended: bool,
 }
 
 impl Cursor {
@@ -78,7 +91,9 @@ impl Cursor {
             down: 0,
             planned: round_up(range.end),
             run: range.end - range.start,
+            again: 0,
             used,
+            has_ended: false,
         }
     }
 
@@ -128,6 +143,32 @@ impl Cursor {
         self.low = self.low.min(range.start);
     }
 
+    /// The blocks that it has read through.
+    fn passed(&self, size: u64) -> Range<u64> {
+        let end = if self.high == size {
+            round_up(size)
+        } else {
+            round_down(self.high)
+        };
+        match self.towards {
+            Towards::Nowhere => 0..0,
+            Towards::End | Towards::Start => round_up(self.low)..end.max(round_up(self.low)),
+        }
+    }
+
+    /// How far beyond what it has read this stream may be expected to go, if others ended after `longest`: to there, and
+    /// once it is beyond, as far again as it was.
+    fn expected(&self, longest: u64) -> u64 {
+        let beyond = GROWTH_MIN * self.run.saturating_sub(longest);
+        longest.saturating_sub(self.run).max(beyond).max(WINDOW_MIN)
+    }
+
+    /// How far beyond what it has read it has shown that it reads what was read before. One READ shows nothing: the kernel
+    /// reads some way past what is wanted.
+    fn again(&self) -> u64 {
+        GROWTH * self.again.saturating_sub(BLOCK)
+    }
+
     /// True if the blocks of `range` were planned before it was read.
     fn has_promised(&self, range: &Range<u64>) -> bool {
         match self.towards {
@@ -164,6 +205,9 @@ pub(super) struct Cursors {
     size: u64,
     cursors: Vec<Cursor>,
     reads: u64,
+    /// Blocks that streams have read through.
+    read: Ranges,
+    runs: Runs,
 }
 
 impl Cursors {
@@ -172,6 +216,8 @@ impl Cursors {
             size,
             cursors: Vec::new(),
             reads: 0,
+            read: Ranges::default(),
+            runs: Runs::default(),
         }
     }
 
@@ -190,9 +236,15 @@ impl Cursors {
         let (.., at) = (0..self.cursors.len()).filter_map(near).min()?;
         let cursor = &mut self.cursors[at];
         cursor.used = self.reads;
+        cursor.has_ended = false;
         let promised = cursor.has_promised(range);
         cursor.read(range);
+        self.note(at, range);
+        let cursor = &self.cursors[at];
         let window = cursor.window(range.end - range.start);
+        // Others that went on so far all went on to there.
+        let end = self.runs.next_end(cursor.run);
+        let window = window.max(end.map_or(0, |end| end - cursor.run));
         let (ahead, part) = self.plan(at, window, reach, BLOCK);
         Some(Plan::Blocks {
             ahead,
@@ -204,6 +256,7 @@ impl Cursors {
     /// Opens a stream upwards that has only begun, with a window of its own.
     pub(super) fn begin(&mut self, range: &Range<u64>, window: u64, reach: Reach) -> Plan {
         let at = self.open(Cursor::new(range, Towards::End, self.reads));
+        self.note(at, range);
         let (ahead, part) = self.plan(at, window, reach, FIRST_PART);
         Plan::Blocks {
             ahead,
@@ -262,32 +315,76 @@ impl Cursors {
         }
     }
 
+    /// A stream has read `range`.
+    fn note(&mut self, at: usize, range: &Range<u64>) {
+        let cursor = &mut self.cursors[at];
+        let blocks = round_down(range.start)..round_up(range.end);
+        cursor.again = match self.read.covers(&blocks) {
+            true => cursor.again + range.end - range.start,
+            false => 0,
+        };
+        self.read.insert(&cursor.passed(self.size));
+    }
+
+    /// Looks which streams have ended.
+    fn look_for_ends(&mut self) {
+        for cursor in &mut self.cursors {
+            let is_idle = self.reads - cursor.used > ENDED_READS;
+            if is_idle && !cursor.has_ended && cursor.towards != Towards::Nowhere {
+                cursor.has_ended = true;
+                self.runs.ended(cursor.run);
+            }
+        }
+    }
+
     fn open(&mut self, cursor: Cursor) -> usize {
+        self.look_for_ends();
         let is_mark = |cursor: &Cursor| cursor.towards == Towards::Nowhere;
         let marks = self.cursors.iter().filter(|cursor| is_mark(cursor)).count();
         if self.cursors.len() == CURSORS_MAX || (is_mark(&cursor) && marks >= MARKS_MAX) {
             let coldest = (0..self.cursors.len())
                 .filter(|&at| marks < MARKS_MAX || is_mark(&self.cursors[at]))
                 .min_by_key(|&at| self.cursors[at].used);
-            self.cursors.swap_remove(coldest.unwrap_or(0));
+            let gone = self.cursors.swap_remove(coldest.unwrap_or(0));
+            if gone.towards != Towards::Nowhere && !gone.has_ended {
+                self.runs.ended(gone.run);
+            }
         }
         self.cursors.push(cursor);
         self.cursors.len() - 1
     }
 
-    /// Plans what comes after a cursor, in requests of at least `part_min` bytes.
-    fn plan(&mut self, at: usize, window: u64, reach: Reach, part_min: u64) -> (Ahead, u64) {
-        let window = window.min(reach.window_bytes).max(BLOCK);
-        let part = (window / PARTS)
-            .next_power_of_two()
-            .clamp(BLOCK, reach.part_bytes.max(BLOCK))
-            .max(part_min);
+    /// Plans what comes after a cursor that has earned a window of `earned` bytes, in requests of at least `part_min` bytes.
+    fn plan(&mut self, at: usize, earned: u64, reach: Reach, part_min: u64) -> (Ahead, u64) {
+        let share = self.share(at, reach);
+        let window = earned.min(share).max(BLOCK);
+        let part = match earned < share {
+            true => (window / PARTS).next_power_of_two(),
+            // One arrives while the other waits.
+            false => 1 << (window / 2).max(1).ilog2(),
+        };
+        let part = part.clamp(BLOCK, reach.part_bytes.max(BLOCK)).max(part_min);
         let ahead = match self.cursors[at].towards {
             Towards::Nowhere => Ahead::none(),
             Towards::End => self.plan_up(at, window, part),
             Towards::Start => self.plan_down(at, window, part),
         };
         (ahead, part)
+    }
+
+    /// What a stream may have of the reach: what others have ahead of them, or have left behind, is taken off.
+    fn share(&self, at: usize, reach: Reach) -> u64 {
+        let others = self.others(at).map(|other| self.read.missing(&other));
+        let least = (reach.window_bytes / SHARE_MIN)
+            .max(2 * reach.part_bytes)
+            .min(reach.window_bytes);
+        reach.window_bytes.saturating_sub(others.sum()).max(least)
+    }
+
+    /// How far from what it has read a stream is planned at most, whatever its window.
+    fn expected(&self, at: usize) -> u64 {
+        let longest = self.runs.longest();
+        longest.map_or(self.size, |longest| self.cursors[at].expected(longest))
     }
 
     fn plan_up(&mut self, at: usize, window: u64, part: u64) -> Ahead {
@@ -300,7 +397,14 @@ impl Cursors {
         }
         let others = self.others(at).map(|other| other.start);
         let limit = others.filter(|&begin| begin > start).min();
-        let end = target.min(limit.unwrap_or(target));
+        let expected = round_up(cursor.high.saturating_add(self.expected(at)).min(size));
+        // What was read is not fetched again, unless this stream shows that it is read again.
+        let again = round_up(cursor.high.saturating_add(cursor.again()).min(size));
+        let again = self
+            .read
+            .first_from(start)
+            .map_or(target, |read| read.max(again));
+        let end = target.min(limit.unwrap_or(target)).min(expected).min(again);
         // Wait until a whole request is due: many small requests would cost more than they gain.
         let is_due = end.saturating_sub(start) >= part.min(window) || end == size || end < target;
         let end = if is_due { end.max(start) } else { start };
@@ -320,7 +424,13 @@ impl Cursors {
         }
         let others = self.others(at).map(|other| other.end);
         let limit = others.filter(|&above| above < end).max();
-        let start = target.max(limit.unwrap_or(target));
+        let expected = round_down(cursor.low.saturating_sub(self.expected(at)));
+        let again = round_down(cursor.low.saturating_sub(cursor.again()));
+        let again = self
+            .read
+            .last_before(end)
+            .map_or(target, |read| read.min(again));
+        let start = target.max(limit.unwrap_or(target)).max(expected).max(again);
         let is_due = end.saturating_sub(start) >= part.min(window) || start == 0 || start > target;
         let start = if is_due { start.min(end) } else { end };
         self.cursors[at].planned = start;

@@ -16,10 +16,16 @@
 //! 6. Any other read is [`random`]: exactly what was asked is fetched, and a block that was hit several times whole.
 //!
 //! Nothing is planned twice as long as it lies ahead of some stream: a stream that runs into the blocks of another goes
-//! on behind them. What was read, evicted and is read again is of course planned again.
+//! on behind them. What streams have read through is planned again only for one that shows that it reads it again: it lies
+//! in the kernel's page cache, and a reader in any order would else fetch behind each piece the start of one it has had.
+//!
+//! Streams that have ended leave behind what was fetched for them and is not yet read. It counts against the [`Reach`] of the
+//! others, and once some have ended, others are planned at most as far as the longest of them went.
 
 mod cursor;
 mod random;
+mod ranges;
+mod runs;
 mod strided;
 #[cfg(test)]
 mod tests;

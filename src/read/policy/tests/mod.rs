@@ -1,3 +1,5 @@
+mod jumps;
+
 use proptest::prelude::*;
 
 use super::cursor::CURSORS_MAX;
