@@ -4,13 +4,13 @@
 //! the lookups that follow (`ls -l`, a data loader) cost nothing while they are fresh; a listing that was read to its
 //! end also answers what is not there.
 
+use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use tokio::task::JoinSet;
 
-use super::ahead::Purpose;
 use super::listing::Listing;
 use super::{DirectoryView, Error, FileSystem};
 use crate::object::Prefix;
@@ -127,15 +127,16 @@ impl FileSystem {
             fs: Arc::clone(self),
             directory,
             after: cookie,
+            told: HashMap::new(),
             entries_max: usize::MAX,
         })
     }
 
     /// As [`FileSystem::readdir`], with attributes. A listing does not describe what a symbolic link of OSS points to, so
-    /// links are asked for one by one.
+    /// links are asked for one by one, and so is what was found changed since its page came.
     ///
     /// # Errors
-    /// As [`FileSystem::readdir`].
+    /// As [`FileSystem::readdir`], and what OSS says to these questions: a name is left out only if there is nothing of it.
     pub async fn readdirplus(
         self: &Arc<Self>,
         op: &Op,
@@ -147,18 +148,20 @@ impl FileSystem {
             let mut view = self.readdir(op, handle, after).await?;
             view.entries_max = REPLY_ENTRIES_MAX;
             let mut asking = JoinSet::new();
-            for name in view.links() {
+            for name in view.settle()? {
                 let (fs, parent) = (Arc::clone(self), view.directory.ino);
                 let ask = async move {
-                    let op = Op::background("link");
-                    fs.ask_name(&op, parent, &name, Purpose::Attributes).await
+                    let op = Op::awaited("entry");
+                    let entry = fs.asked_entry(&op, parent, &name).await;
+                    (name, entry)
                 };
                 asking.spawn_on(ask, &self.runtime);
             }
             while let Some(asked) = asking.join_next().await {
                 op.progressed();
-                // A link that leads nowhere stays unknown, and is left out.
-                let _ = asked;
+                // A task ends without an answer only when the mount does.
+                let (name, entry) = asked.map_err(|_| Error::Interrupted)?;
+                view.tell(name, entry?);
             }
             // The kernel takes an answer without entries for the end of the directory.
             match view.passed_over() {

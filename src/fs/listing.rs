@@ -20,6 +20,9 @@ use crate::op::Op;
 use crate::oss::{self, Bucket, ListPage, ListRequest};
 use crate::tree::{More, Next, Page, Sweep, Ticket};
 
+/// One listing may hold this part of the pages that may be ahead of all readers.
+const PAGES_SHARE: usize = 4;
+
 /// An answer, with the moment at which it was asked for.
 type Answer = (Instant, Result<ListPage, oss::Error>);
 
@@ -37,6 +40,8 @@ pub(super) struct Listing {
     width_max: usize,
     /// Shared by all listings; one permit for each page ahead of its reader.
     pages: Arc<Semaphore>,
+    /// No more of them are held here: one slow reader doesn't take them from all others.
+    pages_max: usize,
     /// Those held here. The page that the reader waits for needs none: so nobody waits for anybody.
     held: Option<OwnedSemaphorePermit>,
 }
@@ -54,6 +59,7 @@ impl Listing {
             width: 1,
             width_max: fs.config.listing_requests_max.max(1),
             pages: Arc::clone(&fs.listing_pages),
+            pages_max: (fs.config.listing_pages_max / PAGES_SHARE).max(1),
             held: None,
         }
     }
@@ -132,8 +138,12 @@ impl Listing {
 
     fn send(&mut self) {
         loop {
-            let permit = match self.sweep.is_starved() {
+            let is_awaited = self.sweep.is_starved();
+            let held = self.held.as_ref();
+            let held = held.map_or(0, OwnedSemaphorePermit::num_permits);
+            let permit = match is_awaited {
                 true => None,
+                false if held >= self.pages_max => return,
                 false => match Arc::clone(&self.pages).try_acquire_owned() {
                     Ok(permit) => Some(permit),
                     Err(_) => return,
@@ -155,7 +165,11 @@ impl Listing {
             let bucket = Arc::clone(&self.bucket);
             let ask = async move {
                 let asked = Instant::now();
-                (asked, bucket.list(&Op::background("list"), &request).await)
+                let op = match is_awaited {
+                    true => Op::awaited("list"),
+                    false => Op::background("list"),
+                };
+                (asked, bucket.list(&op, &request).await)
             };
             let id = self.requests.spawn_on(ask, &self.runtime).id();
             self.tickets.insert(id, want.ticket);

@@ -147,6 +147,34 @@ impl FileSystem {
         Ok((settled, asked))
     }
 
+    /// Asks OSS for an entry of a directory that is being read; `None` if there is nothing of this name.
+    pub(super) async fn asked_entry(
+        self: &Arc<Self>,
+        op: &Op,
+        parent: Ino,
+        name: &str,
+    ) -> Result<Option<Entry>, Error> {
+        for _ in 0..ASKS_MAX {
+            match self
+                .ask_name(op, parent, name, Purpose::Attributes)
+                .await?
+                .0
+            {
+                Settled::Entry(ino) => {
+                    let mut tree = self.tree();
+                    let ttl = tree.fresh_for(ino, Instant::now());
+                    if let Some(entry) = self.counted(&mut tree, ino, ttl) {
+                        return Ok(Some(entry));
+                    }
+                }
+                Settled::Absent => return Ok(None),
+                Settled::AskAgain => {}
+                Settled::Stale => break,
+            }
+        }
+        Err(crate::tree::Stale.into())
+    }
+
     /// Takes note of a lookup; true if it has found a file.
     fn note_found(&self, parent: Ino, found: &Found) -> bool {
         let is_file = match found {

@@ -1,5 +1,6 @@
 //! What a reader of a directory is shown.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,7 @@ use tokio::sync::OwnedMutexGuard;
 use super::directories::{DOTS, OpenDirectory};
 use super::{Entry, FileSystem};
 use crate::object::ObjectType;
-use crate::tree::{self, Ino, Known, Position, Settled, Tree, What};
+use crate::tree::{self, Ino, Known, Node, Position, Settled, Stale, Tree, What};
 
 /// The attributes of a page that has lain longer than this are not believed: the kernel looks each name up when it is
 /// used.
@@ -41,12 +42,24 @@ pub enum Room {
     Full,
 }
 
+/// What is to be shown of an entry.
+enum Look {
+    /// This inode.
+    Shown(Ino),
+    /// There is nothing of this name any more.
+    Gone,
+    /// Only OSS can say.
+    Unclear,
+}
+
 /// The entries after a cookie.
 #[derive(Debug)]
 pub struct DirectoryView {
     pub(super) fs: Arc<FileSystem>,
     pub(super) directory: OwnedMutexGuard<OpenDirectory>,
     pub(super) after: u64,
+    /// Names that were settled before the reply, with the inode if there is one.
+    pub(super) told: HashMap<Box<str>, Option<Entry>>,
     /// No more than so many entries are shown.
     pub(super) entries_max: usize,
 }
@@ -71,54 +84,52 @@ impl DirectoryView {
         });
     }
 
-    /// As [`DirectoryView::fill`], with the inode of each entry.
-    pub fn fill_plus(&self, mut take: impl FnMut(DirectoryEntry<'_>) -> Room) {
+    /// As [`DirectoryView::fill`], with the inode of each entry. A name that has become unclear meanwhile ends the reply: it is
+    /// never left out, for the kernel goes on with it.
+    pub fn fill_plus(mut self, mut take: impl FnMut(DirectoryEntry<'_>) -> Room) {
+        let mut told = std::mem::take(&mut self.told);
         let parent = self.directory.ino;
-        let above = self
-            .fs
-            .tree()
-            .node(parent)
-            .map_or(parent, crate::tree::Node::parent);
+        let above = self.fs.tree().node(parent).map_or(parent, Node::parent);
         self.each(|name, cookie, directory, listed| {
-            let Some(listed) = listed else {
-                let number = if cookie == 1 {
-                    parent.get()
-                } else {
-                    above.get()
-                };
-                return take(DirectoryEntry {
-                    name,
-                    cookie,
-                    directory,
-                    number,
-                    entry: None,
-                });
-            };
-            match self.counted(listed) {
-                Some(entry) => {
-                    let number = entry.attributes().ino.get();
-                    take(DirectoryEntry {
-                        name,
-                        cookie,
-                        directory,
-                        number,
-                        entry: Some(entry),
-                    })
+            let (number, entry) = match listed {
+                None if cookie == 1 => (parent.get(), None),
+                None => (above.get(), None),
+                Some(listed) => {
+                    let entry = match told.remove(name) {
+                        Some(Some(entry)) => entry,
+                        Some(None) => return Room::More,
+                        None => {
+                            let (mut tree, now) = (self.fs.tree(), Instant::now());
+                            let counted = match self.look(&mut tree, listed, now) {
+                                Look::Shown(ino) => self.counted(&mut tree, ino, now),
+                                Look::Gone => return Room::More,
+                                Look::Unclear => None,
+                            };
+                            match counted {
+                                Some(entry) => entry,
+                                None => return Room::Full,
+                            }
+                        }
+                    };
+                    (entry.attributes().ino.get(), Some(entry))
                 }
-                None => Room::More,
-            }
+            };
+            take(DirectoryEntry {
+                name,
+                cookie,
+                directory,
+                number,
+                entry,
+            })
         });
     }
 
-    /// The inode of an entry, counted for the kernel; `None` if there is nothing of this name any more.
-    fn counted(&self, entry: &tree::Entry) -> Option<Entry> {
-        let now = Instant::now();
-        let mut tree = self.fs.tree();
-        let ino = self.inode(&mut tree, entry, now)?;
+    /// The inode of an entry, counted for the kernel.
+    fn counted(&self, tree: &mut Tree, ino: Ino, now: Instant) -> Option<Entry> {
         let node = tree.node(ino)?;
         if node.is_immutable() {
             let ttl = tree.fresh_for(ino, now);
-            return self.fs.counted(&mut tree, ino, ttl);
+            return self.fs.counted(tree, ino, ttl);
         }
         let age = now.saturating_duration_since(node.checked());
         // The kernel may believe it for the whole time to live from now on, though the page is a little older: an open
@@ -129,58 +140,73 @@ impl DirectoryView {
         } else {
             attr_ttl
         };
-        self.fs.counted(&mut tree, ino, ttl)
+        self.fs.counted(tree, ino, ttl)
     }
 
-    /// The inode of an entry. One that the tree has let go since its page came is told to it again.
-    fn inode(&self, tree: &mut Tree, entry: &tree::Entry, now: Instant) -> Option<Ino> {
+    /// What the tree says of an entry. One that it has let go since its page came is told to it again.
+    fn look(&self, tree: &mut Tree, entry: &tree::Entry, now: Instant) -> Look {
         let parent = self.directory.ino;
         match tree.known(parent, &entry.name, now) {
-            Known::Fresh(ino) | Known::Expired(ino) => Some(ino),
+            Known::Fresh(ino) | Known::Expired(ino) => Look::Shown(ino),
             Known::Unknown => match tree.found_entry(parent, entry) {
-                Settled::Entry(ino) => Some(ino),
-                Settled::Absent | Settled::AskAgain | Settled::Stale => None,
+                Settled::Entry(ino) => Look::Shown(ino),
+                Settled::Absent => Look::Gone,
+                Settled::AskAgain | Settled::Stale => Look::Unclear,
             },
-            Known::Absent { .. } | Known::Stale => None,
+            Known::Absent { .. } => Look::Gone,
+            Known::Stale => Look::Unclear,
         }
     }
 
-    /// The cookie of the last entry, if there are entries and none of them has an inode.
+    /// Settles the entries in front of the first that is shown, and that one; returns the names that must be asked for: symbolic
+    /// links of OSS whose targets are not known, and what was found changed since the page came.
+    pub(super) fn settle(&mut self) -> Result<Vec<String>, Stale> {
+        let now = Instant::now();
+        let (mut told, mut asks) = (HashMap::new(), Vec::new());
+        let mut is_first = true;
+        {
+            let mut tree = self.fs.tree();
+            if tree.node(self.directory.ino).is_none_or(Node::is_stale) {
+                return Err(Stale);
+            }
+            let (_, entries) = self.entries();
+            for entry in entries {
+                let must_ask = is_link(entry)
+                    && matches!(
+                        tree.known(self.directory.ino, &entry.name, now),
+                        Known::Unknown | Known::Expired(_)
+                    );
+                let look = match must_ask {
+                    true => Look::Unclear,
+                    false => self.look(&mut tree, entry, now),
+                };
+                match look {
+                    Look::Shown(ino) if is_first => {
+                        is_first = false;
+                        told.insert(entry.name.clone(), self.counted(&mut tree, ino, now));
+                    }
+                    Look::Shown(_) => {}
+                    Look::Gone => drop(told.insert(entry.name.clone(), None)),
+                    Look::Unclear => asks.push(entry.name.to_string()),
+                }
+            }
+        }
+        self.told = told;
+        Ok(asks)
+    }
+
+    /// A name that was asked for is this.
+    pub(super) fn tell(&mut self, name: String, entry: Option<Entry>) {
+        self.told.insert(name.into(), entry);
+    }
+
+    /// The cookie of the last entry, if there are entries and nothing is there of any of them.
     pub(super) fn passed_over(&self) -> Option<u64> {
         let (first, entries) = self.entries();
-        if self.after < DOTS || entries.is_empty() {
-            return None;
-        }
-        let now = Instant::now();
-        let mut tree = self.fs.tree();
-        let is_shown = |entry| self.inode(&mut tree, entry, now).is_some();
-        if entries.iter().any(is_shown) {
+        if self.after < DOTS || entries.is_empty() || self.told.values().any(Option::is_some) {
             return None;
         }
         Some(first + entries.len() as u64 - 1)
-    }
-
-    /// The symbolic links of OSS among the entries whose targets are not known.
-    pub(super) fn links(&self) -> Vec<String> {
-        let is_link = |entry: &&tree::Entry| match &entry.what {
-            What::Object(meta) => meta.kind == ObjectType::Symlink,
-            What::Directory => false,
-        };
-        let now = Instant::now();
-        let tree = self.fs.tree();
-        let is_unknown = |entry: &&tree::Entry| {
-            matches!(
-                tree.known(self.directory.ino, &entry.name, now),
-                Known::Unknown | Known::Expired(_)
-            )
-        };
-        let (_, entries) = self.entries();
-        entries
-            .iter()
-            .filter(is_link)
-            .filter(is_unknown)
-            .map(|entry| entry.name.to_string())
-            .collect()
     }
 
     /// The entries after the cookie, and the cookie of the first.
@@ -206,5 +232,13 @@ impl DirectoryView {
                 return;
             }
         }
+    }
+}
+
+/// True for a symbolic link of OSS: a listing doesn't describe what it points to.
+fn is_link(entry: &tree::Entry) -> bool {
+    match &entry.what {
+        What::Object(meta) => meta.kind == ObjectType::Symlink,
+        What::Directory => false,
     }
 }

@@ -54,6 +54,12 @@ impl Op {
         Self::new(name, 0, Caller::Background)
     }
 
+    /// A part of an operation that a process waits for; which one, the whole knows.
+    #[must_use]
+    pub fn awaited(name: &'static str) -> Self {
+        Self::new(name, 0, Caller::Thread(0))
+    }
+
     /// Unique in this process, from 1.
     #[must_use]
     pub fn id(&self) -> u64 {

@@ -300,3 +300,65 @@ async fn a_directory_goes_on_behind_names_that_are_gone() {
     assert_eq!(last, Some("f699"));
     assert!(rest.iter().any(|(name, _)| name == "f600"));
 }
+
+/// Reads a directory with attributes, in replies of 100, and compares it with `f000` to `f{files}`.
+async fn shows_all(fs: &Arc<FileSystem>, handle: u64, begin: &[(String, u64)], files: usize) {
+    let (_, cookie) = *begin.last().unwrap();
+    let rest = list(fs, handle, cookie, 100, usize::MAX, true).await;
+    let shown: Vec<&str> = begin
+        .iter()
+        .chain(&rest)
+        .map(|(name, _)| name.as_str())
+        .collect();
+    let names = (0..files).map(|number| format!("f{number:03}"));
+    let expected: Vec<String> = [".", ".."]
+        .map(str::to_owned)
+        .into_iter()
+        .chain(names)
+        .collect();
+    assert!(
+        shown == expected,
+        "{} of {} are shown",
+        shown.len(),
+        expected.len()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_reader_sees_all_names_though_another_has_listed_since() {
+    let stack = Stack::new(MEMORY).await;
+    for number in 0..1500 {
+        stack.put(&format!("other/g{number}"), b"");
+    }
+    for number in 0..600 {
+        stack.put(&format!("slow/f{number:03}"), b"");
+    }
+    let (fs, _) = stack.file_system(TTL, 1000).await;
+    let slow = lookup(&fs, Ino::ROOT, "slow").await.unwrap().unwrap().ino;
+    let other = lookup(&fs, Ino::ROOT, "other").await.unwrap().unwrap().ino;
+    let handle = fs.opendir(slow).unwrap();
+    let begin = list(&fs, handle, 0, 5, 1, true).await;
+    for directory in [slow, other] {
+        let handle = fs.opendir(directory).unwrap();
+        list(&fs, handle, 0, 5000, usize::MAX, true).await;
+        fs.releasedir(handle);
+    }
+    shows_all(&fs, handle, &begin, 600).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_whose_object_was_replaced_stays_in_a_listing_under_way() {
+    let stack = Stack::new(MEMORY).await;
+    for number in 0..300 {
+        stack.put(&format!("f{number:03}"), &content(number, 1000));
+    }
+    let (fs, _) = stack.file_system(TTL, 1000).await;
+    let handle = fs.opendir(Ino::ROOT).unwrap();
+    let begin = list(&fs, handle, 0, 5, 1, true).await;
+    let old = lookup(&fs, Ino::ROOT, "f100").await.unwrap().unwrap();
+    let file = open(&fs, old.ino).await.unwrap();
+    stack.put("f100", &content(1, 2000));
+    let gone = read(&fs, file, 0, 1000).await.map(|_| "bytes");
+    assert!(matches!(gone, Err(Error::Stale(_))), "{gone:?}");
+    shows_all(&fs, handle, &begin, 300).await;
+}

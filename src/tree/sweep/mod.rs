@@ -196,11 +196,17 @@ impl Sweep {
         self.in_flight + self.buffered
     }
 
-    /// A request has failed; it may be wanted again.
+    /// A request has failed; it may be wanted again, unless it began where only a guess has led: then the chain before walks on
+    /// over that place.
     pub fn failed(&mut self, ticket: Ticket) {
         self.in_flight -= 1;
-        if let Some(chain) = self.chains.iter_mut().find(|chain| chain.ticket == ticket) {
-            chain.sent = false;
+        let Some(index) = self.chains.iter().position(|chain| chain.ticket == ticket) else {
+            return;
+        };
+        self.chains[index].sent = false;
+        let is_before_open = index > 0 && !self.chains[index - 1].done;
+        if is_before_open && !self.chains[index].begun {
+            self.chains.remove(index);
         }
     }
 

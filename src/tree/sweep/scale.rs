@@ -175,6 +175,9 @@ impl Ruler {
     pub(super) fn behind(&self) -> Option<String> {
         let last = self.digits.first()?.last()?;
         let next = char::from_u32(u32::from(*last) + 1)?;
+        if matches!(next, '/' | '\\') {
+            return None; // OSS may refuse a key that begins so
+        }
         Some(self.head.iter().chain([&next]).collect())
     }
 
