@@ -164,7 +164,7 @@ impl DirectoryView {
     pub(super) fn links(&self) -> Vec<String> {
         let is_link = |entry: &&tree::Entry| match &entry.what {
             What::Object(meta) => meta.kind == ObjectType::Symlink,
-            What::Directory => false,
+            What::Directory | What::Local { .. } => false,
         };
         let now = Instant::now();
         let tree = self.fs.tree();
@@ -201,7 +201,10 @@ impl DirectoryView {
         }
         let (first, entries) = self.entries();
         for (cookie, entry) in (first..).zip(entries) {
-            let directory = matches!(entry.what, What::Directory);
+            let directory = matches!(
+                entry.what,
+                What::Directory | What::Local { directory: true }
+            );
             if take(&entry.name, cookie, directory, Some(entry)) == Room::Full {
                 return;
             }
