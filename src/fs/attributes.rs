@@ -66,6 +66,13 @@ impl Attributes {
                 system_time(object.modified()),
                 ownership.file_mode,
             ),
+            Kind::File(file) => (file.size(), false, file.modified(), ownership.file_mode),
+            Kind::Symlink(link) => (
+                link.target().map_or(0, |target| target.len() as u64),
+                false,
+                system_time(link.modified()),
+                ownership.file_mode,
+            ),
         };
         let Ownership { uid, gid, .. } = *ownership;
         Self {

@@ -288,7 +288,7 @@ impl FileSystem {
 fn guess(tree: &Tree, ino: Ino) -> Guess {
     match tree.node(ino).map(crate::tree::Node::kind) {
         Some(Kind::Directory) => Guess::Directory,
-        Some(Kind::Object(_)) => Guess::Object,
+        Some(Kind::Object(_) | Kind::File(_) | Kind::Symlink(_)) => Guess::Object,
         None => Guess::Unknown,
     }
 }

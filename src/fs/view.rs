@@ -227,7 +227,10 @@ impl DirectoryView {
         }
         let (first, entries) = self.entries();
         for (cookie, entry) in (first..).zip(entries) {
-            let directory = matches!(entry.what, What::Directory);
+            let directory = matches!(
+                entry.what,
+                What::Directory | What::Local { directory: true }
+            );
             if take(&entry.name, cookie, directory, Some(entry)) == Room::Full {
                 return;
             }
@@ -239,6 +242,6 @@ impl DirectoryView {
 fn is_link(entry: &tree::Entry) -> bool {
     match &entry.what {
         What::Object(meta) => meta.kind == ObjectType::Symlink,
-        What::Directory => false,
+        What::Directory | What::Local { .. } => false,
     }
 }

@@ -26,7 +26,7 @@ impl FileSystem {
             return Some(Err(Stale.into()));
         };
         match node.kind() {
-            Kind::Directory => Some(Err(Error::NoAttribute)),
+            Kind::Directory | Kind::File(_) | Kind::Symlink(_) => Some(Err(Error::NoAttribute)),
             Kind::Object(object) => value(object, name),
         }
     }
@@ -49,7 +49,7 @@ impl FileSystem {
         let tree = self.tree();
         let node = tree.node(ino).ok_or(Stale)?;
         Ok(match node.kind() {
-            Kind::Directory => Vec::new(),
+            Kind::Directory | Kind::File(_) | Kind::Symlink(_) => Vec::new(),
             Kind::Object(_) => [ETAG, CRC64, STORAGE_CLASS, TYPE]
                 .iter()
                 .flat_map(|name| name.bytes().chain([0]))

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
+use super::beside::LocalEntries;
 use super::listing::{Assembly, Entry, Hidden, Page, Resume};
 use crate::object::Prefix;
 
@@ -52,6 +53,7 @@ pub struct Relist {
 #[derive(Debug)]
 pub struct DirectoryStream {
     prefix: Prefix,
+    local: LocalEntries,
     assembly: Assembly,
     /// No page is empty, and each begins where the one before ends.
     pages: VecDeque<KeptPage>,
@@ -89,6 +91,7 @@ impl DirectoryStream {
         Self {
             assembly: Assembly::new(prefix.clone()),
             prefix,
+            local: LocalEntries::default(),
             pages: VecDeque::new(),
             pages_max: pages_max.max(1),
             places: Vec::new(),
@@ -96,6 +99,14 @@ impl DirectoryStream {
             ended: false,
             stuck: 0,
         }
+    }
+
+    /// Shows these names in their places, too, each name once; names that were given before stay. To be called before the first
+    /// page, and with the local names as they are then before each further one: a directory that is emptied while its parent
+    /// is read is not listed any more, but there. What comes before the place that the listing has come to is not shown.
+    pub fn beside(&mut self, local: &LocalEntries) {
+        self.local = self.local.with(local);
+        self.assembly.beside(self.local.clone());
     }
 
     /// What comes after `cookie`: that of the last entry the reader had, or anything up to 2 for the beginning.
@@ -179,6 +190,7 @@ impl DirectoryStream {
         self.stuck = 0;
         // What is hidden was counted on the way there; from here it is counted anew.
         self.assembly = Assembly::resume(self.prefix.clone(), place.at);
+        self.assembly.beside(self.local.clone());
     }
 
     /// True once the last page is in.

@@ -93,8 +93,11 @@ impl Tree {
                 continue;
             };
             let is_held_by_kernel = node.lookups > 0 && node.opens == 0 && node.children == 0;
-            if !is_held_by_kernel || node.stale || matches!(node.kind(), Kind::Directory) {
+            if !is_held_by_kernel || !node.is_named() || matches!(node.kind(), Kind::Directory) {
                 continue;
+            }
+            if matches!(node.kind(), Kind::File(_)) {
+                continue; // it would stay all the same
             }
             if node.asked_back && choice == Choice::New {
                 continue;

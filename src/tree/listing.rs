@@ -9,6 +9,7 @@
 use std::cmp::Ordering;
 use std::time::Instant;
 
+use super::beside::LocalEntries;
 use super::names::{NameError, valid_name};
 use crate::object::{ObjectMeta, Prefix};
 
@@ -39,6 +40,11 @@ pub enum What {
     Directory,
     /// The object, as listed.
     Object(ObjectMeta),
+    /// A name of this mount that was not listed; what it is now, the tree knows.
+    Local {
+        /// True for a directory.
+        directory: bool,
+    },
 }
 
 /// Why a key or prefix is not shown.
@@ -92,6 +98,9 @@ pub struct Assembly {
     prefix: Prefix,
     at: Resume,
     hidden: Vec<Hidden>,
+    local: LocalEntries,
+    /// So many of `local` have had their place.
+    local_at: usize,
 }
 
 impl Assembly {
@@ -112,7 +121,19 @@ impl Assembly {
             prefix,
             at,
             hidden: Vec::new(),
+            local: LocalEntries::default(),
+            local_at: 0,
         }
+    }
+
+    /// Shows these names in their places, too, instead of those that were given before. A name that is listed as well comes
+    /// once, as it is listed. Names before the place that the listing has come to are not shown.
+    pub fn beside(&mut self, local: LocalEntries) {
+        self.local_at = match &self.at.last {
+            Some(last) => local.count(|place| place <= &**last && self.is_settled(place)),
+            None => 0,
+        };
+        self.local = local;
     }
 
     /// Where to take this listing up later, between two pages.
@@ -141,7 +162,7 @@ impl Assembly {
                 (Some((key, _)), Some(prefix)) => key < prefix,
                 (Some(_), None) => true,
                 (None, Some(_)) => false,
-                (None, None) => return,
+                (None, None) => break,
             };
             if object_first {
                 if let Some((key, meta)) = objects.next() {
@@ -151,6 +172,7 @@ impl Assembly {
                 self.item(&prefix, None, asked, entries);
             }
         }
+        self.settle_local(entries);
     }
 
     /// Notes that the server's pages don't come forward.
@@ -161,7 +183,10 @@ impl Assembly {
 
     /// Ends the listing: appends the objects that were still waiting.
     pub fn finish(&mut self, entries: &mut Vec<Entry>) {
-        entries.extend(self.at.waiting.drain(..).rev());
+        for entry in std::mem::take(&mut self.at.waiting).into_iter().rev() {
+            self.emit(entry, entries);
+        }
+        self.show_local(entries, |_| true);
     }
 
     /// What is not shown so far, one item for each reason.
@@ -203,11 +228,54 @@ impl Assembly {
         let name = name.into();
         match object.map(What::Object) {
             Some(what) => self.at.waiting.push(Entry { name, what, asked }),
-            None => entries.push(Entry {
-                name,
-                what: What::Directory,
-                asked,
-            }),
+            None => {
+                let what = What::Directory;
+                self.emit(Entry { name, what, asked }, entries);
+            }
+        }
+    }
+
+    /// An entry is settled: the local names before it are, too.
+    fn emit(&mut self, entry: Entry, entries: &mut Vec<Entry>) {
+        if self.local_at < self.local.len() {
+            let place = format!("{}/", entry.name);
+            self.show_local(entries, |local| local < &*place);
+            if self.local.at(self.local_at).map(|(local, _)| &**local) == Some(&*place) {
+                self.local_at += 1;
+            }
+        }
+        entries.push(entry);
+    }
+
+    /// Shows the local names that the listing has come past: whatever is listed from here on comes after them.
+    fn settle_local(&mut self, entries: &mut Vec<Entry>) {
+        let (Some(last), true) = (&self.at.last, self.local_at < self.local.len()) else {
+            return;
+        };
+        let last = last.clone();
+        let upto = self
+            .local
+            .count(|place| place <= &*last && self.is_settled(place));
+        while self.local_at < upto {
+            let local = self.local.at(self.local_at);
+            entries.extend(local.map(|(_, entry)| entry.clone()));
+            self.local_at += 1;
+        }
+    }
+
+    /// True if `place` comes before all objects that wait.
+    fn is_settled(&self, place: &str) -> bool {
+        let next = self.at.waiting.last();
+        next.is_none_or(|next| place.bytes().lt(next.name.bytes().chain([b'/'])))
+    }
+
+    fn show_local(&mut self, entries: &mut Vec<Entry>, is_due: impl Fn(&str) -> bool) {
+        while let Some((place, entry)) = self.local.at(self.local_at) {
+            if !is_due(place) {
+                return;
+            }
+            entries.push(entry.clone());
+            self.local_at += 1;
         }
     }
 
@@ -222,7 +290,11 @@ impl Assembly {
             let entry = self.at.waiting.pop();
             match order {
                 Ordering::Equal => self.hide(key.trim_end_matches('/'), Why::Shadowed),
-                Ordering::Less | Ordering::Greater => entries.extend(entry),
+                Ordering::Less | Ordering::Greater => {
+                    if let Some(entry) = entry {
+                        self.emit(entry, entries);
+                    }
+                }
             }
         }
     }

@@ -17,6 +17,13 @@
 //! **A listing that was read from beginning to end also says what isn't there** ([`Tree::begin_listing`],
 //! [`Tree::complete_listing`]), for as long as a negative answer is good.
 //!
+//! **What this mount changes is under its own control** (`local`, `rename`). A file that is being written and a directory that was
+//! made or emptied here are *local*: answers of the bucket do not take their names, and what they say is kept to detect that somebody
+//! else has stored the object meanwhile ([`LocalFile::seen_elsewhere`]). A commit or a rename keeps the inode number; what was unlinked
+//! is an *orphan*, which is not stale. After a change older answers never win, also when the name has been let go since (`own`).
+//! A local name is shown in its place among the listed ones ([`Tree::local_names`], [`DirectoryStream::beside`]).
+//! Attributes that OSS has no place for are an [`Overlay`].
+//!
 //! **What the kernel holds is kept, the rest is bounded.** An inode lives while the kernel counts lookups of it, while it is
 //! open, or while something below it lives. All other names are kept as cached knowledge up to a bound on all names; the longest
 //! unconfirmed go first (by second chance, so about). When the kernel alone holds that many, the coldest are asked back
@@ -27,25 +34,38 @@
 //! directory. `.` and `..` are not entries here; who answers the kernel adds them.
 
 mod answers;
+mod beside;
 mod cookies;
 mod crowd;
+mod file;
 mod globs;
 mod listing;
+mod local;
 mod names;
 mod node;
 mod nodes;
+mod overlay;
+mod own;
+mod packed;
 mod pins;
+mod rename;
 mod sweep;
 mod table;
 #[cfg(test)]
 mod tests;
 
 pub use answers::{ListingStart, Settled};
+pub use beside::LocalEntries;
 pub use cookies::{DirectoryStream, More, Position, Relist};
 pub use crowd::{Choice, Cold, Left};
+pub use file::{Elsewhere, LocalFile, Symlink};
 pub use globs::{GlobError, Globs};
 pub use listing::{Assembly, Entry, Hidden, Page, Resume, What, Why};
+pub use local::Shown;
 pub use names::{NAME_BYTES_MAX, NameError, valid_name};
-pub use node::{Ino, Kind, Node, Object};
+pub use node::{Ino, Kind, Node};
+pub use overlay::{Overlay, OverlayError, XATTR_BYTES_MAX};
+pub use packed::Object;
+pub use rename::{ChangeError, Over, Renamed};
 pub use sweep::{Next, Sweep, Ticket, Want};
 pub use table::{IMMUTABLE_TTL, Known, NEGATIVE_TTL_MAX, PathError, Stale, Tree, Ttl};

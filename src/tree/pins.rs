@@ -1,6 +1,6 @@
 //! What keeps an inode alive, and what lets it go.
 
-use super::node::{Ino, Node, What};
+use super::node::{Ino, Node, Place, What};
 use super::table::{Stale, Tree};
 
 /// Numbers of nodes long gone that the queue of eviction may hold beside live ones before it is swept.
@@ -45,7 +45,7 @@ impl Tree {
         let node = self
             .nodes
             .get_mut(ino)
-            .filter(|node| node.is_inode() && !node.stale);
+            .filter(|node| node.is_inode() && node.place != Place::Stale);
         node.ok_or(Stale)?.opens += 1;
         self.settle(ino);
         Ok(())
@@ -60,12 +60,12 @@ impl Tree {
         }
     }
 
-    /// Follows a change of what holds `ino`: nothing holds it now, or something again. A stale node that nothing holds is
-    /// removed, and what it held is looked at in turn.
+    /// Follows a change of what holds `ino`: nothing holds it now, or something again. A node without a name that nothing
+    /// holds is removed, and what it held is looked at in turn.
     pub(super) fn settle(&mut self, mut ino: Ino) {
         while let Some(node) = self.nodes.get_mut(ino) {
-            let idle =
-                ino != Ino::ROOT && node.lookups == 0 && node.opens == 0 && node.children == 0;
+            let is_held = node.lookups > 0 || node.opens > 0 || node.children > 0;
+            let idle = ino != Ino::ROOT && !is_held && !node.is_pinned();
             match (node.idle, idle) {
                 (false, true) => self.idle += 1,
                 (true, false) => self.idle -= 1,
@@ -75,7 +75,7 @@ impl Tree {
             if !idle {
                 return;
             }
-            if !node.stale {
+            if node.is_named() {
                 if !node.queued {
                     node.queued = true;
                     self.queue.push_back(ino);
@@ -119,20 +119,18 @@ impl Tree {
 
     /// Removes an idle node. Returns its parent, which it no longer holds.
     fn remove(&mut self, ino: Ino) -> Ino {
-        let is_named = self.nodes.get(ino).is_some_and(|node| !node.stale);
+        let is_named = self.nodes.get(ino).is_some_and(Node::is_named);
         if is_named {
             self.unindex(ino);
         }
+        self.drop_overlay(ino);
         let Some(node) = self.nodes.remove(ino) else {
             return Ino::ROOT;
         };
         self.idle -= 1;
         if is_named && !matches!(node.what, What::Nothing) {
             // From now on the name looks like one that no listing has shown.
-            if let Some(directory) = self.live_directory_mut(node.parent) {
-                directory.whole = false;
-                directory.losses = directory.losses.wrapping_add(1);
-            }
+            self.lose(node.parent);
         }
         if let Some(parent) = self.nodes.get_mut(node.parent) {
             parent.children -= 1;

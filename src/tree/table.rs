@@ -8,8 +8,11 @@ use std::time::{Duration, Instant};
 use hashbrown::HashTable;
 
 use super::globs::Globs;
-use super::node::{Directory, Ino, Node, What};
+use super::local::LocalNames;
+use super::node::{Directory, Ino, Node, Place, What};
 use super::nodes::{Nodes, Slot};
+use super::overlay::Overlays;
+use super::own::Own;
 use crate::object::{KeyError, ObjectKey, Prefix, Version};
 
 /// The longest that a name may be taken as absent without asking again: what another node creates appears within it.
@@ -102,12 +105,12 @@ pub struct Tree {
     /// At least 1.
     pub(super) names_max: usize,
     pub(super) nodes: Nodes,
-    /// Nodes that are not stale, by (parent, name); the root has no name.
+    /// Nodes that have a name, by (parent, name); the root has no name.
     pub(super) index: HashTable<Slot>,
     /// Seeded: names come from outside.
     hasher: RandomState,
     last: Ino,
-    /// Candidates of eviction, longest unconfirmed first. INVARIANT: holds every idle node that is not stale.
+    /// Candidates of eviction, longest unconfirmed first. INVARIANT: holds every idle node that has a name.
     pub(super) queue: VecDeque<Ino>,
     /// Nodes with `idle`.
     pub(super) idle: usize,
@@ -117,6 +120,10 @@ pub struct Tree {
     pub(super) hand: u32,
     /// Slots it has looked at since it last found one.
     pub(super) visits_in_vain: u32,
+    pub(super) own: Own,
+    pub(super) locals: LocalNames,
+    pub(super) overlays: Overlays,
+    pub(super) shows_links: bool,
 }
 
 impl Tree {
@@ -146,7 +153,19 @@ impl Tree {
             asked_back: 0,
             hand: 0,
             visits_in_vain: 0,
+            own: Own::new(names_max),
+            locals: LocalNames::default(),
+            overlays: Overlays::new(names_max),
+            shows_links: false,
         }
+    }
+
+    /// Symbolic links of OSS are inodes of their own, instead of names for what they point to. To be called before the first
+    /// answer is taken in.
+    #[must_use]
+    pub fn show_links(mut self) -> Self {
+        self.shows_links = true;
+        self
     }
 
     /// The inode, if it lives.
@@ -174,8 +193,10 @@ impl Tree {
         let Some(directory) = self.live_directory(parent) else {
             return Known::Stale;
         };
+        let moved = self.moved_floor(parent);
         let unlisted = directory
             .listed
+            .filter(|started| Some(*started) >= moved)
             .and_then(|started| left(started, self.ttl.negative, now));
         let Some(ino) = self.find(parent, name) else {
             return match unlisted {
@@ -184,12 +205,23 @@ impl Tree {
             };
         };
         let node = &self.nodes[ino];
+        if node.is_local() {
+            return Known::Fresh(ino);
+        }
+        if self.is_doubtful(ino) || Some(node.asked) < moved {
+            return match node.is_inode() {
+                true => Known::Expired(ino),
+                false => Known::Unknown,
+            };
+        }
         let is_passed_over = directory.listed.is_some_and(|started| node.asked < started);
         match (&node.what, is_passed_over) {
-            (What::Directory(_) | What::Object(_), false) => match self.ttl.left(node, now) {
-                Some(_) => Known::Fresh(ino),
-                None => Known::Expired(ino),
-            },
+            (What::Directory(_) | What::Object(_) | What::File(_) | What::Symlink(_), false) => {
+                match self.ttl.left(node, now) {
+                    Some(_) => Known::Fresh(ino),
+                    None => Known::Expired(ino),
+                }
+            }
             (What::Nothing, false) => match left(node.asked, self.ttl.negative, now) {
                 Some(left) => Known::Absent { left },
                 None => Known::Unknown,
@@ -198,24 +230,30 @@ impl Tree {
             // A complete listing, begun after this was asked, hasn't shown it: gone then, and perhaps back since.
             (what, true) => match (unlisted, what) {
                 (Some(left), _) => Known::Absent { left },
-                (None, What::Directory(_) | What::Object(_)) => Known::Expired(ino),
+                (None, What::Directory(_) | What::Object(_) | What::File(_) | What::Symlink(_)) => {
+                    Known::Expired(ino)
+                }
                 (None, What::Nothing | What::Unknown) => Known::Unknown,
             },
         }
     }
 
     /// How long the attributes of an inode may still be believed, by the kernel or at an open: zero for one that is stale,
-    /// unknown or must be checked. The root needs no check.
+    /// unknown or must be checked. The root, local names and orphans need no check.
     #[must_use]
     pub fn fresh_for(&self, ino: Ino, now: Instant) -> Duration {
-        if ino == Ino::ROOT {
-            return self.ttl.attributes.max(ROOT_TTL_MIN);
-        }
-        match self.node(ino) {
-            Some(node) if !node.stale && !self.is_passed_over(node) => {
-                self.ttl.left(node, now).unwrap_or_default()
+        let Some(node) = self.node(ino) else {
+            return Duration::ZERO;
+        };
+        match node.place {
+            Place::Orphan => self.ttl.attributes.max(ROOT_TTL_MIN),
+            Place::Named if ino == Ino::ROOT || node.is_local() => {
+                self.ttl.attributes.max(ROOT_TTL_MIN)
             }
-            Some(_) | None => Duration::ZERO,
+            Place::Stale => Duration::ZERO,
+            Place::Named if self.is_passed_over(node) || self.is_doubtful(ino) => Duration::ZERO,
+            Place::Named if Some(node.asked) < self.moved_floor(node.parent) => Duration::ZERO,
+            Place::Named => self.ttl.left(node, now).unwrap_or_default(),
         }
     }
 
@@ -227,7 +265,9 @@ impl Tree {
         let node = self.node(directory).ok_or(PathError::Gone)?;
         match node.what {
             What::Directory(_) => Ok(Prefix::new(self.path(directory, "/")?)?),
-            What::Object(_) | What::Nothing | What::Unknown => Err(PathError::OtherKind),
+            What::Object(_) | What::File(_) | What::Symlink(_) | What::Nothing | What::Unknown => {
+                Err(PathError::OtherKind)
+            }
         }
     }
 
@@ -239,7 +279,7 @@ impl Tree {
         Ok(self.prefix_of(parent)?.object(name)?)
     }
 
-    /// The version of an object's inode, also of a stale one. It is built anew each time: for an open, not for each read.
+    /// The version of an object's inode, also of a stale one; a local file has none. It is built anew each time: for an open, not for each read.
     ///
     /// # Errors
     /// [`PathError`].
@@ -274,8 +314,9 @@ impl Tree {
         Ok(path)
     }
 
-    fn is_immutable(&self, parent: Ino, name: &str) -> bool {
-        if self.ttl.immutable.is_empty() {
+    /// True if the path of a name is of a data set that never changes.
+    pub(super) fn is_immutable(&self, parent: Ino, name: &str) -> bool {
+        if !self.has_immutable() {
             return false;
         }
         match self.path_in_mount(parent) {
@@ -285,23 +326,27 @@ impl Tree {
         }
     }
 
+    pub(super) fn has_immutable(&self) -> bool {
+        !self.ttl.immutable.is_empty()
+    }
+
     pub(super) fn live_directory(&self, ino: Ino) -> Option<&Directory> {
-        match self
-            .nodes
-            .get(ino)
-            .filter(|node| !node.stale)
-            .map(|node| &node.what)
-        {
-            Some(What::Directory(directory)) => Some(directory),
-            Some(What::Object(_) | What::Nothing | What::Unknown) | None => None,
+        let node = self.nodes.get(ino).filter(|node| node.is_named())?;
+        match &node.what {
+            What::Directory(directory) => Some(directory),
+            What::Object(_) | What::File(_) | What::Symlink(_) | What::Nothing | What::Unknown => {
+                None
+            }
         }
     }
 
     pub(super) fn live_directory_mut(&mut self, ino: Ino) -> Option<&mut Directory> {
-        let node = self.nodes.get_mut(ino).filter(|node| !node.stale);
-        match node.map(|node| &mut node.what) {
-            Some(What::Directory(directory)) => Some(directory),
-            Some(What::Object(_) | What::Nothing | What::Unknown) | None => None,
+        let node = self.nodes.get_mut(ino).filter(|node| node.is_named())?;
+        match &mut node.what {
+            What::Directory(directory) => Some(directory),
+            What::Object(_) | What::File(_) | What::Symlink(_) | What::Nothing | What::Unknown => {
+                None
+            }
         }
     }
 
@@ -332,33 +377,49 @@ impl Tree {
         self.last = ino;
         let mut node = Node::new(ino, parent, name, what, asked);
         node.immutable = self.is_immutable(parent, name);
+        let is_local = node.is_local();
         let slot = self.nodes.insert(node);
-        let hash = self.hash(parent, name);
-        let (nodes, hasher) = (&self.nodes, &self.hasher);
-        self.index.insert_unique(hash, slot, |slot| {
-            let node = &nodes[*slot];
-            hasher.hash_one((node.parent, &*node.name))
-        });
+        self.reindex(slot);
         if let Some(parent) = self.nodes.get_mut(parent) {
             parent.children += 1;
         }
+        self.count_local(parent, name, ino, is_local);
         self.settle(parent);
         self.settle(ino);
         ino
     }
 
-    /// Gives the name of `ino` to a new node; `ino` is stale.
-    pub(super) fn replace(&mut self, ino: Ino, what: What, asked: Instant) -> Ino {
+    /// Gives the name of `ino` to a new node; `ino` keeps what it is, without a name, as `place` says.
+    pub(super) fn replace(&mut self, ino: Ino, what: What, asked: Instant, place: Place) -> Ino {
         self.unindex(ino);
         let Some(node) = self.nodes.get_mut(ino) else {
             return ino;
         };
-        node.stale = true;
+        let was_local = node.is_local();
+        node.place = place;
         let (parent, name) = (node.parent, node.name.clone());
+        if was_local {
+            self.count_local(parent, &name, ino, false);
+        }
+        if place == Place::Stale {
+            self.drop_overlay(ino);
+        }
         // The new node first: it holds the parent, which may be stale itself and live only by its children.
         let new = self.insert(parent, &name, what, asked);
+        self.hand_over_changes(ino, Some(new));
         self.settle(ino);
         new
+    }
+
+    /// Enters a node that has a name into the index.
+    pub(super) fn reindex(&mut self, slot: Slot) {
+        let node = &self.nodes[slot];
+        let hash = self.hash(node.parent, &node.name);
+        let (nodes, hasher) = (&self.nodes, &self.hasher);
+        self.index.insert_unique(hash, slot, |slot| {
+            let node = &nodes[*slot];
+            hasher.hash_one((node.parent, &*node.name))
+        });
     }
 
     pub(super) fn unindex(&mut self, ino: Ino) {

@@ -197,7 +197,7 @@ impl World {
         self.now += Duration::from_micros(1);
         match *step {
             Step::Put(key, version) => {
-                self.keys.insert(KEYS[key], version);
+                self.keys.insert(KEYS[key].to_owned(), version);
                 self.history.push((self.now, self.keys.clone()));
             }
             Step::Delete(key) => {
@@ -357,6 +357,7 @@ impl World {
         match self.tree.node(ino).unwrap().kind() {
             Kind::Directory => Truth::Directory,
             Kind::Object(object) => Truth::Object(object.size()),
+            Kind::File(_) | Kind::Symlink(_) => panic!("nothing is local here"),
         }
     }
 

@@ -100,7 +100,7 @@ pub(super) fn prefix() -> impl Strategy<Value = Prefix> {
 }
 
 /// Reads a stream from `cookie` to the end of `keys`; returns the entries with their cookies.
-fn read(
+pub(super) fn read(
     stream: &mut DirectoryStream,
     mut cookie: u64,
     keys: &Keys,

@@ -2,10 +2,13 @@
 //! directory that a reader of all keys would make.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod beside;
 mod bucket;
+mod changes;
 mod counts;
 mod directories;
 mod examples;
+mod local;
 mod many;
 mod sweep;
 
@@ -27,7 +30,7 @@ fn object(version: u64) -> ObjectMeta {
 }
 
 /// A bucket of few keys, each with its version.
-type FewKeys = BTreeMap<&'static str, u64>;
+type FewKeys = BTreeMap<String, u64>;
 
 /// A page of two keys or common prefixes.
 fn page(keys: &FewKeys, prefix: &str, after: Option<&str>) -> (Page, More) {
@@ -35,13 +38,13 @@ fn page(keys: &FewKeys, prefix: &str, after: Option<&str>) -> (Page, More) {
     for (key, version) in keys {
         let Some(rest) = key
             .strip_prefix(prefix)
-            .filter(|_| after.is_none_or(|after| *key > after))
+            .filter(|_| after.is_none_or(|after| key.as_str() > after))
         else {
             continue;
         };
         let item = match rest.find('/') {
             Some(slash) => (format!("{prefix}{}", &rest[..=slash]), None),
-            None => ((*key).to_owned(), Some(*version)),
+            None => (key.clone(), Some(*version)),
         };
         if found.last() != Some(&item) {
             found.push(item);
