@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::directory::{Found, Part};
 use super::queue::Next;
-use super::room::{Need, evict};
+use super::room::{Coldest, Need};
 use super::stored::Stored;
 use super::{Inner, Job, Soft, Write};
 
@@ -167,31 +167,30 @@ impl Inner {
     /// Looks through the directory, and removes what is too much.
     fn look(&self) -> Looked {
         self.space.looks();
-        let looked = self
-            .directory
-            .scan()
-            .and_then(|found| Ok((found, self.directory.room()?)));
-        let (found, room) = match looked {
-            Ok(looked) => looked,
+        let (mut used, mut freed) = (0, 0);
+        let mut coldest = Coldest::new();
+        let looked = self.directory.scan(|item| {
+            used += item.bytes;
+            if item.used.is_some() {
+                coldest.see(item);
+            } else if self.remove(&item) {
+                // The rest of something that was interrupted.
+                freed += item.bytes;
+            }
+        });
+        let room = match looked.and_then(|()| self.directory.room()) {
+            Ok(room) => room,
             Err(error) => {
                 self.heard(&error);
                 return Looked::InVain;
             }
         };
-        let used: u64 = found.iter().map(|item| item.bytes).sum();
         if self.chooses_size {
             self.space.set_limit(u64::midpoint(room.free, used));
         }
-        let (rest, found): (Vec<Found>, Vec<Found>) =
-            found.into_iter().partition(|item| item.used.is_none());
-        let mut freed: u64 = rest
-            .iter()
-            .filter(|item| self.remove(item))
-            .map(|item| item.bytes)
-            .sum();
         let excess = self.space.excess(used - freed, room);
         let evictions = &self.metrics.disk.evictions;
-        freed += evict(found, excess, |item| {
+        freed += coldest.evict(excess, |item| {
             let is_removed = self.remove(item);
             evictions.inc_by(u64::from(is_removed));
             is_removed

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::super::directory::{Found, Room};
 use super::super::format::Id;
-use super::super::room::{CACHE_BYTES_MIN, Need, Space, evict};
+use super::super::room::{CACHE_BYTES_MIN, Coldest, Need, Space};
 use super::*;
 
 const MIB: u64 = 1 << 20;
@@ -25,17 +25,20 @@ fn found(number: u8, bytes: u64, used: Option<u64>) -> Found {
 }
 
 proptest! {
-    /// The naive twin takes the oldest of those that are not in use, again and again.
+    /// The naive twin takes the oldest of those that are not in use, again and again; of those that one look remembers.
     #[test]
     fn the_least_recently_used_go_first_and_no_more_than_needed(
         items in proptest::collection::vec((0..100_u64, proptest::option::of(0..20_u64), any::<bool>()), 0..30),
         excess in 0..1000_u64,
+        max in 1..40_usize,
     ) {
         let all: Vec<(Found, bool)> = (0..).zip(items)
             .map(|(number, (bytes, used, in_use))| (found(number, bytes, used), in_use))
             .collect();
         let mut removed = Vec::new();
-        let freed = evict(all.iter().map(|(item, _)| item.clone()).collect(), excess, |item| {
+        let mut coldest = Coldest::with_max(max);
+        all.iter().for_each(|(item, _)| coldest.see(item.clone()));
+        let freed = coldest.evict(excess, |item| {
             let (_, in_use) = all.iter().find(|(other, _)| other.id == item.id).unwrap();
             if !in_use {
                 removed.push(item.id);
@@ -43,6 +46,8 @@ proptest! {
             !in_use
         });
         let (mut left, mut twin, mut twin_freed) = (all, Vec::new(), 0);
+        left.sort_by_key(|(item, _)| (item.used, item.id));
+        left.truncate(max);
         while twin_freed < excess {
             let oldest = left.iter().enumerate().filter(|(_, (_, in_use))| !in_use)
                 .min_by_key(|(_, (item, _))| (item.used, item.id));
