@@ -18,7 +18,7 @@ use nix::sys::statfs::{OVERLAYFS_SUPER_MAGIC, fstatfs};
 use nix::sys::statvfs::fstatvfs;
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
-use super::format::Id;
+use super::format::{self, Boot, Id};
 use super::{Error, NAME};
 
 /// Held while names appear and vanish, by whichever process.
@@ -58,6 +58,18 @@ pub(super) struct Directory {
     lock: Mutex<File>,
     is_overlay: bool,
     can_direct: bool,
+    #[cfg(test)]
+    pub(super) faults: Faults,
+}
+
+/// What tests have go wrong.
+#[cfg(test)]
+#[derive(Debug, Default)]
+pub(super) struct Faults {
+    /// The kernel does not say which start of the machine this is.
+    pub(super) no_boot: std::sync::atomic::AtomicBool,
+    /// The disk does not take what it is given.
+    pub(super) no_sync: std::sync::atomic::AtomicBool,
 }
 
 impl Directory {
@@ -104,6 +116,8 @@ impl Directory {
             lock: Mutex::new(File::from(lock)),
             is_overlay,
             can_direct,
+            #[cfg(test)]
+            faults: Faults::default(),
         })
     }
 
@@ -115,6 +129,33 @@ impl Directory {
     /// True if files can be opened for direct I/O.
     pub(super) fn can_direct(&self) -> bool {
         self.can_direct
+    }
+
+    /// The start of the machine that this is, if the kernel says so.
+    pub(super) fn boot(&self) -> Option<Boot> {
+        #[cfg(test)]
+        if self
+            .faults
+            .no_boot
+            .load(std::sync::atomic::Ordering::Relaxed)
+        {
+            return None;
+        }
+        format::boot()
+    }
+
+    /// Brings a file's bytes to the disk. An error is told once: whoever asks again may hear that all is well, for the kernel has
+    /// given up the bytes. So what is in the file counts for nothing from then on.
+    pub(super) fn sync(&self, data: &File) -> io::Result<()> {
+        #[cfg(test)]
+        if self
+            .faults
+            .no_sync
+            .load(std::sync::atomic::Ordering::Relaxed)
+        {
+            return Err(Errno::EIO.into());
+        }
+        data.sync_data()
     }
 
     /// Runs `change`, which makes or removes names, while no other thread or process does.

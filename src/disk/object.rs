@@ -254,10 +254,7 @@ impl Object {
             return;
         };
         match self.heard(stored.verify(|| !self.inner.is_ending())) {
-            Some(Verdict::Sealed) => {
-                self.inner.metrics.disk.verified.inc();
-                self.inner.harden_later(self);
-            }
+            Some(Verdict::Right) => self.seal(&stored),
             Some(Verdict::SealedByOther) => self.inner.harden_later(self),
             Some(Verdict::Wrong) => {
                 tracing::warn!(
@@ -267,6 +264,17 @@ impl Object {
             }
             Some(Verdict::Incomplete { bad }) => self.found_bad(bad),
             None => {}
+        }
+    }
+
+    fn seal(self: &Arc<Self>, stored: &Stored) {
+        let sealed = stored.seal(&self.inner.directory);
+        if self.heard(sealed).is_some() {
+            self.inner.metrics.disk.verified.inc();
+            self.inner.harden_later(self);
+        } else {
+            // Else the next look reads it back from memory, and is not told what the disk has lost.
+            self.discard();
         }
     }
 

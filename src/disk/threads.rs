@@ -1,8 +1,8 @@
 //! The threads of the cache: two that write, one that reads back, one that makes seals last, and the keeper, who makes room.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::Duration;
 
@@ -150,13 +150,19 @@ impl Inner {
         }
     }
 
-    /// Makes a seal one for good. What the disk does not take is removed: it may be gone from memory soon.
+    /// Makes a seal one for good. What the disk does not take is removed, and read no more by those who have it open: it may be
+    /// gone from memory soon.
     pub(super) fn harden(&self, soft: &Soft) {
         let Soft { identity, size, .. } = soft;
         let opened = Stored::open(&self.directory, identity, *size);
-        let hardened = opened.and_then(|stored| stored.map_or(Ok(()), |stored| stored.harden()));
+        let hardened = opened
+            .and_then(|stored| stored.map_or(Ok(()), |stored| stored.harden(&self.directory)));
         if let Err(error) = hardened {
             self.heard(&error);
+            let open = self.objects().get(&identity.id).and_then(Weak::upgrade);
+            if let Some(object) = open {
+                object.discard();
+            }
             let removed = self.directory.locked(|| self.directory.remove(identity.id));
             if let Err(error) = removed {
                 self.heard(&error);
