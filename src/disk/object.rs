@@ -203,10 +203,10 @@ impl Object {
     pub(super) fn write(self: &Arc<Self>, write: &super::Write) -> io::Result<bool> {
         let bytes = write.block.get(0..write.block.len());
         let bytes = bytes.ok_or_else(|| io::Error::other("the block is not whole"))?;
-        let stored = self.made()?;
         if self.is_discarded() {
             return Ok(false);
         }
+        let stored = self.made()?;
         let is_new = stored.write(write.index, bytes, write.crc, write.expected)?;
         // Also if another process had the block: perhaps neither has found it complete by a block of its own.
         let is_due = stored.is_complete() || stored.unchecked() >= CHECKED_TOGETHER;
@@ -244,7 +244,11 @@ impl Object {
         let directory = &self.inner.directory;
         let removed = directory.locked(|| directory.remove(self.identity.id));
         self.heard(removed);
-        self.set(State::Absent);
+        let before = std::mem::replace(&mut *self.state(), State::Absent);
+        if let State::There(stored) = before {
+            // Somebody who may not wait may be looking at it for a moment.
+            self.inner.close_later(stored);
+        }
     }
 
     /// Reads everything back.
@@ -329,6 +333,12 @@ fn is_most(count: u64, blocks: u64) -> bool {
 
 impl Drop for Object {
     fn drop(&mut self) {
+        // Whoever has done with it may not wait for the disk: closing does.
+        let state = std::mem::replace(&mut *self.state(), State::Unknown);
+        if let State::There(stored) = state {
+            self.inner.close_later(stored);
+        }
+        // Not before it is counted there.
         self.inner.forget(&self.identity.id);
     }
 }

@@ -464,6 +464,7 @@ impl Stored {
     }
 }
 
+/// Waits for the disk, as all here: see [`super::Inner::close_later`].
 impl Drop for Stored {
     fn drop(&mut self) {
         // The last use, by which files are evicted: a file may be open for days. That it fails makes it older than it is.

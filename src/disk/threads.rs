@@ -1,4 +1,5 @@
-//! The threads of the cache: two that write, one that reads back, one that makes seals last, and the keeper, who makes room.
+//! The threads of the cache: two that write, one that reads back, one that makes seals last, one that closes files, and the
+//! keeper, who makes room.
 
 use std::io;
 use std::sync::atomic::Ordering;
@@ -37,6 +38,7 @@ pub(super) fn start(inner: &Arc<Inner>) -> io::Result<()> {
     }
     start("disk-verify", verify_all)?;
     start("disk-harden", harden_all)?;
+    start("disk-close", close_all)?;
     start("disk-keeper", keep)
 }
 
@@ -87,6 +89,19 @@ fn harden_all(inner: &Inner) {
                     inner.harden(&soft);
                 }
                 inner.soft.done(bytes);
+            }
+            Next::Nothing => {}
+            Next::End => return,
+        }
+    }
+}
+
+fn close_all(inner: &Inner) {
+    loop {
+        match inner.closes.next(FOREVER) {
+            Next::Job(files, bytes) => {
+                drop(files);
+                inner.closes.done(bytes);
             }
             Next::Nothing => {}
             Next::End => return,

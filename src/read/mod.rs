@@ -314,10 +314,13 @@ impl Reader {
         range: &Range<u64>,
         pieces: Pieces,
     ) -> Result<Option<Served>, Error> {
+        // All before the first is waited for: they may stand in different GETs.
         for (index, piece) in blocks_of(range).zip(pieces.iter()) {
             if !piece.is_filled() {
                 self.queue.promote(file.version(), index);
             }
+        }
+        for piece in pieces.iter() {
             piece
                 .filled()
                 .await

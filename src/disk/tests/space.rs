@@ -1,5 +1,7 @@
 //! How much is taken, and what goes first.
 
+use std::sync::Mutex;
+use std::sync::mpsc::Receiver;
 use std::time::SystemTime;
 
 use proptest::prelude::*;
@@ -179,4 +181,37 @@ fn what_an_interrupted_creation_has_left_is_removed() {
     }
     assert!(below.join("README").exists());
     assert_eq!(host.metrics.disk.errors.get(), 0);
+}
+
+/// A file on a disk that does not answer until it is let go.
+struct Hung(Mutex<Receiver<()>>);
+
+impl Drop for Hung {
+    fn drop(&mut self) {
+        self.0.lock().unwrap().recv_timeout(SOON).unwrap();
+    }
+}
+
+#[test]
+fn whoever_has_done_with_an_object_does_not_wait_for_the_disk() {
+    let directory = TempDir::new().unwrap();
+    let content = content(1, 2 * BLOCK_BYTES);
+    let version = version("a", &content);
+    let host = Host::new(directory.path());
+    let object = host.object(&version);
+    host.write(&object, &content, 0..2);
+    let (go_on, hung) = std::sync::mpsc::channel();
+    host.cache
+        .inner
+        .close_later(Arc::new(Hung(Mutex::new(hung))));
+    drop(object);
+    let [data] = files(directory.path(), ".data").try_into().unwrap();
+    let data = fs::File::open(data).unwrap();
+    assert!(
+        data.try_lock().is_err(),
+        "it is open until the disk answers"
+    );
+    go_on.send(()).unwrap();
+    assert!(host.cache.finish(SOON));
+    data.try_lock().unwrap();
 }

@@ -127,6 +127,7 @@ impl FileSystem {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(ino, flight.clone());
+        let own = flight.clone();
         let is_later = matches!(whom, For::Later(_));
         if is_later {
             self.ahead.in_flight.fetch_add(1, Ordering::Relaxed);
@@ -139,7 +140,14 @@ impl FileSystem {
             let mut landed = || {
                 if let (Some(fs), Some(_landing)) = (fs.upgrade(), landing.take()) {
                     let flights = fs.ahead.flights.lock();
-                    flights.unwrap_or_else(PoisonError::into_inner).remove(&ino);
+                    let mut flights = flights.unwrap_or_else(PoisonError::into_inner);
+                    // One that failed may have a successor already.
+                    if flights
+                        .get(&ino)
+                        .is_some_and(|last| last.same_channel(&own))
+                    {
+                        flights.remove(&ino);
+                    }
                 }
             };
             let at_head = |meta: &ObjectMeta| {
