@@ -1,7 +1,8 @@
 //! The files of one version. Everything here waits for the disk.
 //!
 //! A block is written under two locks, the thread's and the process's (flock(2) on the map): bytes first, then the record, and
-//! only if there is no record yet. So a block that has a record never changes under a reader, and a sealed file not at all.
+//! only if there is no record yet. So a block that has a record never changes under a reader. One that was found bad loses its record,
+//! and the file its seal: only then is a sealed file written to again, with the right bytes of the same version.
 
 use std::cell::RefCell;
 use std::fs::{File, FileTimes};
