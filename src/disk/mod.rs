@@ -5,18 +5,20 @@
 //! a version from others, so a replaced object is another file and nothing is ever invalidated.
 //!
 //! **A miss is the worst that happens.** What is torn, garbage, cut, unreadable or of somebody else is fetched from OSS again.
+//! Whoever waits for a disk that does not answer gives it up ([`Object::read`] is made for that).
 //! Bytes that we hand out are checked against their block's CRC first; a bad block is struck off and written anew.
 //!
-//! **The seal.** A thread reads blocks back soon after they were written and compares each with its CRC. Once all are there
-//! it compares all together with the CRC that OSS announced, and notes the file's size and times: the seal. It names the start of the machine in which it was made and
-//! counts for no other, for a crash may take what was not yet brought to the disk. Half a minute later, when the kernel has
-//! written most of it by itself, another thread brings the file to the disk and makes the seal one for good: nobody waits for
-//! a disk that is slower than memory, least of all a mount that ends. The kernel may read a sealed file by itself (FUSE
-//! passthrough). It is not written to again, but for a block that was found bad: that breaks the seal, and whoever has the block's bytes
-//! writes them anew. A kernel that still reads the file meanwhile sees the bytes of the same version come back: no hazard. After a restart the seal is believed while size,
-//! inode number and times are those that were noted; if they are not, or if there is no seal yet, the file is read back again in the
-//! background. So whoever writes to the file is noticed when it is opened next. What the disk itself alters is not, once
-//! the kernel reads by itself: such a file is as trustworthy as any other file on that disk.
+//! **The seal.** A thread reads blocks back soon after they were written and compares each with its CRC. Once all are there it
+//! compares all together with the CRC that OSS announced, and notes the file's size and times: the seal. It names the start of
+//! the machine in which it was made and counts for no other, for a crash may take what was not yet brought to the disk. Half a
+//! minute later, when the kernel has written most of it by itself, another thread brings the file to the disk and makes the
+//! seal one for good: nobody waits for a disk that is slower than memory, least of all a mount that ends. The kernel may read a
+//! sealed file by itself (FUSE passthrough). It is not written to again, but for a block that was found bad: that breaks the
+//! seal, and whoever has the block's bytes writes them anew. A kernel that still reads the file meanwhile sees the bytes of the
+//! same version come back: no hazard. After a restart the seal is believed while size, inode number and times are those that
+//! were noted; if they are not, or if there is no seal yet, the file is read back again in the background. So whoever writes to
+//! the file is noticed when it is opened next. What the disk itself alters is not, once the kernel reads by itself: such a file
+//! is as trustworthy as any other file on that disk.
 //!
 //! **Nobody waits for a write.** Blocks that came from OSS are queued with their memory and written by two threads. The queue is
 //! bounded by bytes; what does not fit, because the disk is slow, is dropped and counted, and the object marked. When it is closed and the

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::Inner;
 use super::format::Identity;
 use super::stored::{BlockRead, Stored, Verdict};
-use crate::buffer::{Block, BlockWriter};
+use crate::buffer::Block;
 
 /// Blocks that are read back together while others are still written: soon, for then they come from the page cache and not from
 /// the disk, and what is left to do once the object is whole is little.
@@ -146,19 +146,22 @@ impl Object {
         }
     }
 
-    /// Reads block `index` into `writer`, out of everybody's sight, and returns its CRC; `None` if it is not there, or not as
-    /// it was written: then the writer has nothing. Waits for the disk.
-    pub fn read(&self, index: u64, writer: &mut BlockWriter) -> Option<u64> {
+    /// Reads block `index`, gives it to `take` piece by piece, and returns its CRC; `None` if it is not there, or not as it was
+    /// written: then the pieces are to be forgotten. Waits for the disk, but never while `take` has a piece.
+    pub fn read(&self, index: u64, mut take: impl FnMut(&[u8])) -> Option<u64> {
         let metrics = &self.inner.metrics.disk;
-        let len = writer.remaining();
+        let mut len = 0;
         let read = match self.stored() {
-            Some(stored) => self.heard(stored.read(index, writer)),
+            Some(stored) => self.heard(stored.read(index, |piece| {
+                len += piece.len() as u64;
+                take(piece);
+            })),
             None => None,
         };
         match read {
             Some(BlockRead::Whole(crc)) => {
                 metrics.hits.inc();
-                metrics.read_bytes.inc_by(len as u64);
+                metrics.read_bytes.inc_by(len);
                 return Some(crc);
             }
             Some(BlockRead::Bad) => self.found_bad(1),

@@ -19,7 +19,7 @@ use crc_fast::Digest;
 use super::bits::Bits;
 use super::directory::{Directory, Part};
 use super::format::{self, Boot, ENTRY_BYTES, EXPECTED_AT, Id, Identity, SEAL_AT, SEAL_BYTES};
-use crate::buffer::{BLOCK_BYTES, BlockWriter};
+use crate::buffer::BLOCK_BYTES;
 
 const BLOCK: u64 = BLOCK_BYTES as u64;
 
@@ -226,16 +226,8 @@ impl Stored {
             .then(|| Arc::clone(data))
     }
 
-    /// Reads a block into a writer that has room for it, out of everybody's sight. Only a whole one leaves bytes in it.
-    pub(super) fn read(&self, index: u64, writer: &mut BlockWriter) -> io::Result<BlockRead> {
-        let read = self.read_with(index, |piece| writer.put_hidden(piece));
-        if !matches!(read, Ok(BlockRead::Whole(_))) {
-            writer.rewind();
-        }
-        read
-    }
-
-    fn read_with(&self, index: u64, mut take: impl FnMut(&[u8])) -> io::Result<BlockRead> {
+    /// Reads a block, and gives it away piece by piece. Only of a whole one are they worth anything.
+    pub(super) fn read(&self, index: u64, mut take: impl FnMut(&[u8])) -> io::Result<BlockRead> {
         let Some(crc) = self.record(index)? else {
             self.present.remove(index);
             return Ok(BlockRead::Absent);
@@ -310,7 +302,7 @@ impl Stored {
             if !may_go_on() {
                 return Ok(Verdict::Incomplete { bad });
             }
-            if self.read_with(index, |_| {})? == BlockRead::Bad {
+            if self.read(index, |_| {})? == BlockRead::Bad {
                 bad += 1;
             }
         }
