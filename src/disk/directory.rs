@@ -1,6 +1,7 @@
 //! The cache's directory: who may use it, and the files in it. Everything is reached through the directory's descriptor, so
 //! what becomes of its path later does not matter.
 
+use std::collections::HashMap;
 use std::fs::{DirBuilder, File};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -17,7 +18,7 @@ use nix::sys::statfs::{OVERLAYFS_SUPER_MAGIC, fstatfs};
 use nix::sys::statvfs::fstatvfs;
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
-use super::format::Id;
+use super::format::{self, Boot, Id};
 use super::{Error, NAME};
 
 /// Held while names appear and vanish, by whichever process.
@@ -32,14 +33,14 @@ pub(super) enum Part {
     Data,
 }
 
-/// What a look through the directory finds of one version.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What a look through the directory finds of one version. In the order of their last use.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Found {
+    /// When it was used last; `None` for a data file without a map.
+    pub(super) used: Option<SystemTime>,
     pub(super) id: Id,
     /// Bytes that its files take on the disk.
     pub(super) bytes: u64,
-    /// When it was used last; `None` for a data file without a map.
-    pub(super) used: Option<SystemTime>,
 }
 
 /// Room on the file system, in bytes.
@@ -57,6 +58,18 @@ pub(super) struct Directory {
     lock: Mutex<File>,
     is_overlay: bool,
     can_direct: bool,
+    #[cfg(test)]
+    pub(super) faults: Faults,
+}
+
+/// What tests have go wrong.
+#[cfg(test)]
+#[derive(Debug, Default)]
+pub(super) struct Faults {
+    /// The kernel does not say which start of the machine this is.
+    pub(super) no_boot: std::sync::atomic::AtomicBool,
+    /// The disk does not take what it is given.
+    pub(super) no_sync: std::sync::atomic::AtomicBool,
 }
 
 impl Directory {
@@ -103,6 +116,8 @@ impl Directory {
             lock: Mutex::new(File::from(lock)),
             is_overlay,
             can_direct,
+            #[cfg(test)]
+            faults: Faults::default(),
         })
     }
 
@@ -114,6 +129,33 @@ impl Directory {
     /// True if files can be opened for direct I/O.
     pub(super) fn can_direct(&self) -> bool {
         self.can_direct
+    }
+
+    /// The start of the machine that this is, if the kernel says so.
+    pub(super) fn boot(&self) -> Option<Boot> {
+        #[cfg(test)]
+        if self
+            .faults
+            .no_boot
+            .load(std::sync::atomic::Ordering::Relaxed)
+        {
+            return None;
+        }
+        format::boot()
+    }
+
+    /// Brings a file's bytes to the disk. An error is told once: whoever asks again may hear that all is well, for the kernel has
+    /// given up the bytes. So what is in the file counts for nothing from then on.
+    pub(super) fn sync(&self, data: &File) -> io::Result<()> {
+        #[cfg(test)]
+        if self
+            .faults
+            .no_sync
+            .load(std::sync::atomic::Ordering::Relaxed)
+        {
+            return Err(Errno::EIO.into());
+        }
+        data.sync_data()
     }
 
     /// Runs `change`, which makes or removes names, while no other thread or process does.
@@ -175,48 +217,56 @@ impl Directory {
         })
     }
 
-    /// Everything that is cached, in no order. Names that are not ours are passed over.
-    pub(super) fn scan(&self) -> io::Result<Vec<Found>> {
-        let mut found = std::collections::HashMap::new();
+    /// Shows everything that is cached to `see`. Names that are not ours are passed over.
+    ///
+    /// A version's files lie in the same of the 256 directories below, and are put together there: it takes the memory of a 256th
+    /// of what is cached.
+    pub(super) fn scan(&self, mut see: impl FnMut(Found)) -> io::Result<()> {
+        (0..=u8::MAX).try_for_each(|byte| {
+            self.scan_below(byte)?.into_values().for_each(&mut see);
+            Ok(())
+        })
+    }
+
+    /// What is in one of the directories below.
+    fn scan_below(&self, byte: u8) -> io::Result<HashMap<Id, Found>> {
+        let mut found = HashMap::new();
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        for byte in 0..=u8::MAX {
-            let below =
-                match Dir::openat(&self.fd, hex::encode([byte]).as_str(), flags, Mode::empty()) {
-                    Ok(below) => below,
-                    Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => continue,
-                    Err(errno) => return Err(errno.into()),
-                };
-            let below_fd = below.as_fd().try_clone_to_owned()?;
-            for entry in below {
-                let entry = entry?;
-                let Some((id, part)) = entry
-                    .file_name()
-                    .to_str()
-                    .ok()
-                    .and_then(|name| parse(byte, name))
-                else {
-                    continue;
-                };
-                let stat = match fstatat(&below_fd, entry.file_name(), AtFlags::AT_SYMLINK_NOFOLLOW)
-                {
-                    Ok(stat) => stat,
-                    // Removed by another process since.
-                    Err(_) => continue,
-                };
-                let item = found.entry(id).or_insert(Found {
-                    id,
-                    bytes: 0,
-                    used: None,
-                });
-                item.bytes += u64::try_from(stat.st_blocks).unwrap_or(0) * 512;
-                if part == Part::Map {
-                    let secs = u64::try_from(stat.st_mtime).unwrap_or(0);
-                    let nanos = u32::try_from(stat.st_mtime_nsec).unwrap_or(0);
-                    item.used = Some(SystemTime::UNIX_EPOCH + Duration::new(secs, nanos));
-                }
+        let below = match Dir::openat(&self.fd, hex::encode([byte]).as_str(), flags, Mode::empty())
+        {
+            Ok(below) => below,
+            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => return Ok(found),
+            Err(errno) => return Err(errno.into()),
+        };
+        let below_fd = below.as_fd().try_clone_to_owned()?;
+        for entry in below {
+            let entry = entry?;
+            let Some((id, part)) = entry
+                .file_name()
+                .to_str()
+                .ok()
+                .and_then(|name| parse(byte, name))
+            else {
+                continue;
+            };
+            let stat = match fstatat(&below_fd, entry.file_name(), AtFlags::AT_SYMLINK_NOFOLLOW) {
+                Ok(stat) => stat,
+                // Removed by another process since.
+                Err(_) => continue,
+            };
+            let item = found.entry(id).or_insert(Found {
+                id,
+                bytes: 0,
+                used: None,
+            });
+            item.bytes += u64::try_from(stat.st_blocks).unwrap_or(0) * 512;
+            if part == Part::Map {
+                let secs = u64::try_from(stat.st_mtime).unwrap_or(0);
+                let nanos = u32::try_from(stat.st_mtime_nsec).unwrap_or(0);
+                item.used = Some(SystemTime::UNIX_EPOCH + Duration::new(secs, nanos));
             }
         }
-        Ok(found.into_values().collect())
+        Ok(found)
     }
 }
 
@@ -243,7 +293,10 @@ fn parse(byte: u8, name: &str) -> Option<(Id, Part)> {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
+    use std::os::unix::fs::FileExt;
+
     use super::*;
 
     #[test]
@@ -258,5 +311,28 @@ mod tests {
         for foreign in ["x", "lock", "abab.map", "zz.data", ""] {
             assert_eq!(parse(0, foreign), None, "{foreign}");
         }
+    }
+
+    #[test]
+    fn a_scan_goes_directory_by_directory() {
+        let parent = tempfile::TempDir::new().unwrap();
+        let directory = Directory::open(parent.path()).unwrap();
+        let ids = [[1; 16], [2; 16], [3; 16]].map(Id);
+        for id in ids {
+            for part in [Part::Data, Part::Map] {
+                let file = directory.create(id, part).unwrap();
+                file.write_all_at(&[1; 4096], 0).unwrap();
+                file.sync_data().unwrap();
+            }
+        }
+        let mut seen = Vec::new();
+        directory
+            .scan(|found| {
+                // The first is shown before anything of the last is looked at.
+                directory.remove(ids[2]).unwrap();
+                seen.push((found.id, found.used.is_some(), found.bytes >= 8192));
+            })
+            .unwrap();
+        assert_eq!(seen, [(ids[0], true, true), (ids[1], true, true)]);
     }
 }

@@ -5,16 +5,20 @@
 //! a version from others, so a replaced object is another file and nothing is ever invalidated.
 //!
 //! **A miss is the worst that happens.** What is torn, garbage, cut, unreadable or of somebody else is fetched from OSS again.
+//! Whoever waits for a disk that does not answer gives it up ([`Object::read`] is made for that).
 //! Bytes that we hand out are checked against their block's CRC first; a bad block is struck off and written anew.
 //!
-//! **The seal.** A thread reads blocks back soon after they were written and compares each with its CRC. Once all are there
-//! it compares all together with the CRC that OSS announced, and notes the file's size and times: the seal. It names the start of the machine in which it was made and
-//! counts for no other, for a crash may take what was not yet brought to the disk. Half a minute later, when the kernel has
-//! written most of it by itself, another thread brings the file to the disk and makes the seal one for good: nobody waits for
-//! a disk that is slower than memory, least of all a mount that ends. A sealed file is never written to again, and the kernel may read it by itself (FUSE passthrough). After a restart the seal is believed while size,
-//! inode number and times are those that were noted; if they are not, or if there is no seal yet, the file is read back again in the
-//! background. So whoever writes to the file is noticed when it is opened next. What the disk itself alters is not, once
-//! the kernel reads by itself: such a file is as trustworthy as any other file on that disk.
+//! **The seal.** A thread reads blocks back soon after they were written and compares each with its CRC. Once all are there it
+//! compares all together with the CRC that OSS announced, and notes the file's size and times: the seal. It names the start of
+//! the machine in which it was made and counts for no other, for a crash may take what was not yet brought to the disk. Half a
+//! minute later, when the kernel has written most of it by itself, another thread brings the file to the disk and makes the
+//! seal one for good: nobody waits for a disk that is slower than memory, least of all a mount that ends. The kernel may read a
+//! sealed file by itself (FUSE passthrough). It is not written to again, but for a block that was found bad: that breaks the
+//! seal, and whoever has the block's bytes writes them anew. A kernel that still reads the file meanwhile sees the bytes of the
+//! same version come back: no hazard. After a restart the seal is believed while size, inode number and times are those that
+//! were noted; if they are not, or if there is no seal yet, the file is read back again in the background. So whoever writes to
+//! the file is noticed when it is opened next. What the disk itself alters is not, once the kernel reads by itself: such a file
+//! is as trustworthy as any other file on that disk.
 //!
 //! **Nobody waits for a write.** Blocks that came from OSS are queued with their memory and written by two threads. The queue is
 //! bounded by bytes; what does not fit, because the disk is slow, is dropped and counted, and the object marked. When it is closed and the
@@ -163,6 +167,9 @@ struct Inner {
     /// Objects whose seals are to be made ones for good, and when that is due. One that finds no room here keeps its seal
     /// until the machine is started anew.
     soft: Queue<Soft>,
+    /// Files to be closed: by being dropped, for closing waits for the disk, and whoever has done with an object may not. Together
+    /// with the objects in the table there are no more than `objects_max`.
+    closes: Queue<Arc<dyn Send + Sync>>,
     /// One item at most: look whether there is room.
     looks: Queue<()>,
     said_error: AtomicBool,
@@ -184,16 +191,19 @@ impl DiskCache {
             error,
         })?;
         let objects_max = usize::try_from(config.files_max / 4).unwrap_or(OBJECTS_MAX);
+        let objects_max = objects_max.min(OBJECTS_MAX);
         let inner = Arc::new(Inner {
             directory: opened,
             bucket: config.bucket,
             space: Space::new(config.size_max, room),
             chooses_size: config.size_max.is_none(),
-            objects_max: objects_max.min(OBJECTS_MAX),
+            objects_max,
             objects: Mutex::default(),
             writes: Queue::new(config.queue_bytes_max),
+            // Bounded by `objects_max`: an object stands there once.
             whole: Queue::new(u64::MAX),
             soft: Queue::new(HARDENED_LATER_MAX),
+            closes: Queue::new(u64::MAX),
             looks: Queue::new(1),
             said_error: AtomicBool::new(false),
             is_finishing: AtomicBool::new(false),
@@ -222,7 +232,11 @@ impl DiskCache {
             let mut objects = self.inner.objects();
             match objects.get(&identity.id).and_then(Weak::upgrade) {
                 Some(object) => object,
-                None if objects.len() >= self.inner.objects_max => return None,
+                None if objects.len() as u64 + self.inner.closes.bytes()
+                    >= self.inner.objects_max as u64 =>
+                {
+                    return None;
+                }
                 None => {
                     let id = identity.id;
                     let object = Arc::new(Object::new(Arc::clone(&self.inner), identity, size));
@@ -267,17 +281,16 @@ impl DiskCache {
         room.is_ok_and(|room| self.inner.space.admits(bytes, room))
     }
 
-    /// Waits until everything is written and read back, at most `limit`. False if it was not enough. From then on the cache is
+    /// Waits until everything is written, read back and closed, at most `limit`. False if it was not enough. From then on the cache is
     /// about to end.
     pub fn finish(&self, limit: Duration) -> bool {
         self.inner.is_finishing.store(true, Ordering::Release);
         let begin = Instant::now();
-        // Writing fills the second line.
+        let rest = || limit.saturating_sub(begin.elapsed());
+        // Writing fills the second line, and both the third.
         self.inner.writes.wait_idle(limit)
-            && self
-                .inner
-                .whole
-                .wait_idle(limit.saturating_sub(begin.elapsed()))
+            && self.inner.whole.wait_idle(rest())
+            && self.inner.closes.wait_idle(rest())
     }
 }
 
@@ -287,6 +300,7 @@ impl Drop for DiskCache {
         self.inner.writes.close();
         self.inner.whole.close();
         self.inner.soft.close();
+        self.inner.closes.close();
         self.inner.looks.close();
     }
 }
@@ -326,6 +340,11 @@ impl Inner {
             };
             self.soft.push(soft, 1);
         }
+    }
+
+    /// Has files closed. When the cache has ended there is nobody to do it, and the caller does.
+    fn close_later(&self, files: Arc<dyn Send + Sync>) {
+        self.closes.push(files, 1);
     }
 
     fn look_later(&self) {

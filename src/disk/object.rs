@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::Inner;
 use super::format::Identity;
 use super::stored::{BlockRead, Stored, Verdict};
-use crate::buffer::{Block, BlockWriter};
+use crate::buffer::Block;
 
 /// Blocks that are read back together while others are still written: soon, for then they come from the page cache and not from
 /// the disk, and what is left to do once the object is whole is little.
@@ -146,19 +146,22 @@ impl Object {
         }
     }
 
-    /// Reads block `index` into `writer`, out of everybody's sight, and returns its CRC; `None` if it is not there, or not as
-    /// it was written: then the writer has nothing. Waits for the disk.
-    pub fn read(&self, index: u64, writer: &mut BlockWriter) -> Option<u64> {
+    /// Reads block `index`, gives it to `take` piece by piece, and returns its CRC; `None` if it is not there, or not as it was
+    /// written: then the pieces are to be forgotten. Waits for the disk, but never while `take` has a piece.
+    pub fn read(&self, index: u64, mut take: impl FnMut(&[u8])) -> Option<u64> {
         let metrics = &self.inner.metrics.disk;
-        let len = writer.remaining();
+        let mut len = 0;
         let read = match self.stored() {
-            Some(stored) => self.heard(stored.read(index, writer)),
+            Some(stored) => self.heard(stored.read(index, |piece| {
+                len += piece.len() as u64;
+                take(piece);
+            })),
             None => None,
         };
         match read {
             Some(BlockRead::Whole(crc)) => {
                 metrics.hits.inc();
-                metrics.read_bytes.inc_by(len as u64);
+                metrics.read_bytes.inc_by(len);
                 return Some(crc);
             }
             Some(BlockRead::Bad) => self.found_bad(1),
@@ -203,10 +206,10 @@ impl Object {
     pub(super) fn write(self: &Arc<Self>, write: &super::Write) -> io::Result<bool> {
         let bytes = write.block.get(0..write.block.len());
         let bytes = bytes.ok_or_else(|| io::Error::other("the block is not whole"))?;
-        let stored = self.made()?;
         if self.is_discarded() {
             return Ok(false);
         }
+        let stored = self.made()?;
         let is_new = stored.write(write.index, bytes, write.crc, write.expected)?;
         // Also if another process had the block: perhaps neither has found it complete by a block of its own.
         let is_due = stored.is_complete() || stored.unchecked() >= CHECKED_TOGETHER;
@@ -244,7 +247,11 @@ impl Object {
         let directory = &self.inner.directory;
         let removed = directory.locked(|| directory.remove(self.identity.id));
         self.heard(removed);
-        self.set(State::Absent);
+        let before = std::mem::replace(&mut *self.state(), State::Absent);
+        if let State::There(stored) = before {
+            // Somebody who may not wait may be looking at it for a moment.
+            self.inner.close_later(stored);
+        }
     }
 
     /// Reads everything back.
@@ -254,10 +261,7 @@ impl Object {
             return;
         };
         match self.heard(stored.verify(|| !self.inner.is_ending())) {
-            Some(Verdict::Sealed) => {
-                self.inner.metrics.disk.verified.inc();
-                self.inner.harden_later(self);
-            }
+            Some(Verdict::Right) => self.seal(&stored),
             Some(Verdict::SealedByOther) => self.inner.harden_later(self),
             Some(Verdict::Wrong) => {
                 tracing::warn!(
@@ -267,6 +271,17 @@ impl Object {
             }
             Some(Verdict::Incomplete { bad }) => self.found_bad(bad),
             None => {}
+        }
+    }
+
+    fn seal(self: &Arc<Self>, stored: &Stored) {
+        let sealed = stored.seal(&self.inner.directory);
+        if self.heard(sealed).is_some() {
+            self.inner.metrics.disk.verified.inc();
+            self.inner.harden_later(self);
+        } else {
+            // Else the next look reads it back from memory, and is not told what the disk has lost.
+            self.discard();
         }
     }
 
@@ -321,6 +336,12 @@ fn is_most(count: u64, blocks: u64) -> bool {
 
 impl Drop for Object {
     fn drop(&mut self) {
+        // Whoever has done with it may not wait for the disk: closing does.
+        let state = std::mem::replace(&mut *self.state(), State::Unknown);
+        if let State::There(stored) = state {
+            self.inner.close_later(stored);
+        }
+        // Not before it is counted there.
         self.inner.forget(&self.identity.id);
     }
 }

@@ -99,6 +99,11 @@ impl<T> Queue<T> {
         self.less.notify_waiters();
     }
 
+    /// Bytes of jobs in line and in work.
+    pub(super) fn bytes(&self) -> u64 {
+        self.lock().bytes
+    }
+
     /// Resolves when no more than so many bytes are in line and in work; false if the line is closed.
     pub(super) async fn shrinks_to(&self, bytes: u64) -> bool {
         loop {

@@ -1,5 +1,6 @@
 //! How much the cache may take, and what goes first when it takes too much.
 
+use std::collections::BinaryHeap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::directory::{Found, Room};
@@ -122,24 +123,51 @@ fn tight(room: Room) -> u64 {
     floor(room) + floor(room) / 4 + 4 * BLOCK_BYTES as u64
 }
 
-/// Removes what was used least recently until `excess` bytes are free, and returns how many are. `remove` says false for
-/// what is in use: it takes its room, but removing it would free nothing.
-///
-/// Data without a map is the rest of something that was interrupted, and goes first.
-pub(super) fn evict(
-    mut found: Vec<Found>,
-    excess: u64,
-    mut remove: impl FnMut(&Found) -> bool,
-) -> u64 {
-    found.sort_by_key(|item| (item.used, item.id));
-    let mut freed = 0;
-    for item in found {
-        if freed >= excess {
-            break;
-        }
-        if remove(&item) {
-            freed += item.bytes;
+/// Objects that one look can remove: 10 MiB of memory. If more must go, the next looks go on; that those in use are among them
+/// stops no look, for they are far fewer.
+const COLDEST_MAX: usize = 1 << 18;
+
+/// Of all objects that a look shows, those that were used least recently.
+pub(super) struct Coldest {
+    max: usize,
+    /// The warmest of them on top.
+    items: BinaryHeap<Found>,
+}
+
+impl Coldest {
+    pub(super) fn new() -> Self {
+        Self::with_max(COLDEST_MAX)
+    }
+
+    pub(super) fn with_max(max: usize) -> Self {
+        Self {
+            max,
+            items: BinaryHeap::new(),
         }
     }
-    freed
+
+    pub(super) fn see(&mut self, item: Found) {
+        if self.items.len() < self.max {
+            self.items.push(item);
+        } else if let Some(mut warmest) = self.items.peek_mut()
+            && item < *warmest
+        {
+            *warmest = item;
+        }
+    }
+
+    /// Removes what was used least recently until `excess` bytes are free, and returns how many are. `remove` says false for
+    /// what is in use: it takes its room, but removing it would free nothing.
+    pub(super) fn evict(self, excess: u64, mut remove: impl FnMut(&Found) -> bool) -> u64 {
+        let mut freed = 0;
+        for item in self.items.into_sorted_vec() {
+            if freed >= excess {
+                break;
+            }
+            if remove(&item) {
+                freed += item.bytes;
+            }
+        }
+        freed
+    }
 }

@@ -1,7 +1,8 @@
 //! The files of one version. Everything here waits for the disk.
 //!
 //! A block is written under two locks, the thread's and the process's (flock(2) on the map): bytes first, then the record, and
-//! only if there is no record yet. So a block that has a record never changes under a reader, and a sealed file not at all.
+//! only if there is no record yet. So a block that has a record never changes under a reader. One that was found bad loses its record,
+//! and the file its seal: only then is a sealed file written to again, with the right bytes of the same version.
 
 use std::cell::RefCell;
 use std::fs::{File, FileTimes};
@@ -18,7 +19,7 @@ use crc_fast::Digest;
 use super::bits::Bits;
 use super::directory::{Directory, Part};
 use super::format::{self, Boot, ENTRY_BYTES, EXPECTED_AT, Id, Identity, SEAL_AT, SEAL_BYTES};
-use crate::buffer::{BLOCK_BYTES, BlockWriter};
+use crate::buffer::BLOCK_BYTES;
 
 const BLOCK: u64 = BLOCK_BYTES as u64;
 
@@ -44,8 +45,8 @@ pub(super) enum BlockRead {
 /// What reading everything back has brought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// Every byte is right: the data file may be read without us.
-    Sealed,
+    /// Every byte is right: it may be sealed.
+    Right,
     /// Another process has found so meanwhile.
     SealedByOther,
     /// Blocks are missing, or were bad and were struck off: so many.
@@ -121,7 +122,7 @@ impl Stored {
         };
         // In use. Also a process that ends without closing anything leaves the time.
         map.set_times(FileTimes::new().set_modified(SystemTime::now()))?;
-        let stored = Self::new(identity.id, size, map, data);
+        let stored = Self::new(directory, identity.id, size, map, data);
         let records = bytes[len - records_len(blocks)..].chunks_exact(ENTRY_BYTES);
         for (index, record) in (0..blocks).zip(records) {
             if format::parse_entry(identity.id, index, record).is_some() {
@@ -153,10 +154,10 @@ impl Stored {
         let len = format::map_bytes(size.div_ceil(BLOCK));
         bytes.resize(usize::try_from(len).unwrap_or(usize::MAX), 0);
         map.write_all_at(&bytes, 0)?;
-        Ok(Self::new(identity.id, size, map, data))
+        Ok(Self::new(directory, identity.id, size, map, data))
     }
 
-    fn new(id: Id, size: u64, map: File, data: Option<Arc<File>>) -> Self {
+    fn new(directory: &Directory, id: Id, size: u64, map: File, data: Option<Arc<File>>) -> Self {
         let blocks = size.div_ceil(BLOCK);
         Self {
             id,
@@ -168,7 +169,7 @@ impl Stored {
             expected: AtomicU64::new(0),
             sealed: AtomicBool::new(false),
             is_of_this_boot: AtomicBool::new(false),
-            boot: format::boot(),
+            boot: directory.boot(),
             writing: Mutex::default(),
         }
     }
@@ -225,16 +226,8 @@ impl Stored {
             .then(|| Arc::clone(data))
     }
 
-    /// Reads a block into a writer that has room for it, out of everybody's sight. Only a whole one leaves bytes in it.
-    pub(super) fn read(&self, index: u64, writer: &mut BlockWriter) -> io::Result<BlockRead> {
-        let read = self.read_with(index, |piece| writer.put_hidden(piece));
-        if !matches!(read, Ok(BlockRead::Whole(_))) {
-            writer.rewind();
-        }
-        read
-    }
-
-    fn read_with(&self, index: u64, mut take: impl FnMut(&[u8])) -> io::Result<BlockRead> {
+    /// Reads a block, and gives it away piece by piece. Only of a whole one are they worth anything.
+    pub(super) fn read(&self, index: u64, mut take: impl FnMut(&[u8])) -> io::Result<BlockRead> {
         let Some(crc) = self.record(index)? else {
             self.present.remove(index);
             return Ok(BlockRead::Absent);
@@ -292,15 +285,11 @@ impl Stored {
         })
     }
 
-    /// Reads back what was not read back before, and seals it all if it is whole and right. Stops when it may not go on.
-    ///
-    /// The first seal counts until the machine is started anew, for a crash may lose bytes that are only in the page cache;
-    /// [`Stored::harden`] makes it one for good. Where the kernel does not say which start this is, the bytes are brought to the
-    /// disk first.
+    /// Reads back what was not read back before. Stops when it may not go on.
     pub(super) fn verify(&self, may_go_on: impl Fn() -> bool) -> io::Result<Verdict> {
-        let Some(data) = &self.data else {
+        if self.is_small() {
             return Ok(Verdict::Incomplete { bad: 0 });
-        };
+        }
         self.check_seal()?;
         if self.sealed().is_some() {
             return Ok(Verdict::SealedByOther);
@@ -313,7 +302,7 @@ impl Stored {
             if !may_go_on() {
                 return Ok(Verdict::Incomplete { bad });
             }
-            if self.read_with(index, |_| {})? == BlockRead::Bad {
+            if self.read(index, |_| {})? == BlockRead::Bad {
                 bad += 1;
             }
         }
@@ -323,16 +312,30 @@ impl Stored {
         if self.expected().is_some_and(|expected| expected != whole) {
             return Ok(Verdict::Wrong);
         }
+        Ok(Verdict::Right)
+    }
+
+    /// Seals what [`Stored::verify`] has found right.
+    ///
+    /// The first seal counts until the machine is started anew, for a crash may lose bytes that are only in the page cache;
+    /// [`Stored::harden`] makes it one for good. Where the kernel does not say which start this is, the bytes are brought to the
+    /// disk first.
+    ///
+    /// # Errors
+    /// The files are to be removed: the disk has not taken the bytes, which are right only as long as they are in memory.
+    pub(super) fn seal(&self, directory: &Directory) -> io::Result<()> {
+        let Some(data) = &self.data else {
+            return Ok(());
+        };
         if self.boot.is_none() {
-            data.sync_data()?;
+            directory.sync(data)?;
         }
         self.exclusively(|| {
             let seal = format::seal(self.id, &data.metadata()?, self.boot);
             self.map.write_all_at(&seal, SEAL_AT)
         })?;
         // Whoever struck a block off meanwhile has written its record, which the next look finds.
-        self.check_seal()?;
-        Ok(Verdict::Sealed)
+        self.check_seal()
     }
 
     /// The CRC of the whole content, if all of it was read back.
@@ -362,14 +365,17 @@ impl Stored {
     }
 
     /// Brings the bytes to the disk, and makes the seal one for good if it still stands.
-    pub(super) fn harden(&self) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// As of [`Stored::seal`].
+    pub(super) fn harden(&self, directory: &Directory) -> io::Result<()> {
         let Some(data) = &self.data else {
             return Ok(());
         };
         if !self.needs_hardening() {
             return Ok(());
         }
-        data.sync_data()?;
+        directory.sync(data)?;
         self.exclusively(|| {
             let metadata = data.metadata()?;
             let mut found = [0; SEAL_BYTES];
@@ -451,6 +457,7 @@ impl Stored {
     }
 }
 
+/// Waits for the disk, as all here: see [`super::Inner::close_later`].
 impl Drop for Stored {
     fn drop(&mut self) {
         // The last use, by which files are evicted: a file may be open for days. That it fails makes it older than it is.

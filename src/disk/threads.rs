@@ -1,14 +1,15 @@
-//! The threads of the cache: two that write, one that reads back, one that makes seals last, and the keeper, who makes room.
+//! The threads of the cache: two that write, one that reads back, one that makes seals last, one that closes files, and the
+//! keeper, who makes room.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::Duration;
 
 use super::directory::{Found, Part};
 use super::queue::Next;
-use super::room::{Need, evict};
+use super::room::{Coldest, Need};
 use super::stored::Stored;
 use super::{Inner, Job, Soft, Write};
 
@@ -37,6 +38,7 @@ pub(super) fn start(inner: &Arc<Inner>) -> io::Result<()> {
     }
     start("disk-verify", verify_all)?;
     start("disk-harden", harden_all)?;
+    start("disk-close", close_all)?;
     start("disk-keeper", keep)
 }
 
@@ -87,6 +89,19 @@ fn harden_all(inner: &Inner) {
                     inner.harden(&soft);
                 }
                 inner.soft.done(bytes);
+            }
+            Next::Nothing => {}
+            Next::End => return,
+        }
+    }
+}
+
+fn close_all(inner: &Inner) {
+    loop {
+        match inner.closes.next(FOREVER) {
+            Next::Job(files, bytes) => {
+                drop(files);
+                inner.closes.done(bytes);
             }
             Next::Nothing => {}
             Next::End => return,
@@ -150,13 +165,19 @@ impl Inner {
         }
     }
 
-    /// Makes a seal one for good. What the disk does not take is removed: it may be gone from memory soon.
+    /// Makes a seal one for good. What the disk does not take is removed, and read no more by those who have it open: it may be
+    /// gone from memory soon.
     pub(super) fn harden(&self, soft: &Soft) {
         let Soft { identity, size, .. } = soft;
         let opened = Stored::open(&self.directory, identity, *size);
-        let hardened = opened.and_then(|stored| stored.map_or(Ok(()), |stored| stored.harden()));
+        let hardened = opened
+            .and_then(|stored| stored.map_or(Ok(()), |stored| stored.harden(&self.directory)));
         if let Err(error) = hardened {
             self.heard(&error);
+            let open = self.objects().get(&identity.id).and_then(Weak::upgrade);
+            if let Some(object) = open {
+                object.discard();
+            }
             let removed = self.directory.locked(|| self.directory.remove(identity.id));
             if let Err(error) = removed {
                 self.heard(&error);
@@ -167,31 +188,30 @@ impl Inner {
     /// Looks through the directory, and removes what is too much.
     fn look(&self) -> Looked {
         self.space.looks();
-        let looked = self
-            .directory
-            .scan()
-            .and_then(|found| Ok((found, self.directory.room()?)));
-        let (found, room) = match looked {
-            Ok(looked) => looked,
+        let (mut used, mut freed) = (0, 0);
+        let mut coldest = Coldest::new();
+        let looked = self.directory.scan(|item| {
+            used += item.bytes;
+            if item.used.is_some() {
+                coldest.see(item);
+            } else if self.remove(&item) {
+                // The rest of something that was interrupted.
+                freed += item.bytes;
+            }
+        });
+        let room = match looked.and_then(|()| self.directory.room()) {
+            Ok(room) => room,
             Err(error) => {
                 self.heard(&error);
                 return Looked::InVain;
             }
         };
-        let used: u64 = found.iter().map(|item| item.bytes).sum();
         if self.chooses_size {
             self.space.set_limit(u64::midpoint(room.free, used));
         }
-        let (rest, found): (Vec<Found>, Vec<Found>) =
-            found.into_iter().partition(|item| item.used.is_none());
-        let mut freed: u64 = rest
-            .iter()
-            .filter(|item| self.remove(item))
-            .map(|item| item.bytes)
-            .sum();
         let excess = self.space.excess(used - freed, room);
         let evictions = &self.metrics.disk.evictions;
-        freed += evict(found, excess, |item| {
+        freed += coldest.evict(excess, |item| {
             let is_removed = self.remove(item);
             evictions.inc_by(u64::from(is_removed));
             is_removed

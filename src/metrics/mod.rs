@@ -129,6 +129,8 @@ group! {
         bad_blocks: Counter,
         /// Calls that the file system answered with an error.
         errors: Counter,
+        /// Times that the disk did not answer, and was left alone for a while.
+        given_up: Counter,
         /// Objects removed to make room.
         evictions: Counter,
         /// Objects that were read back from disk and found right, so that the kernel may read them by itself.

@@ -23,6 +23,7 @@ mod fetch;
 mod file;
 mod holes;
 mod link;
+mod patience;
 mod policy;
 mod queue;
 mod served;

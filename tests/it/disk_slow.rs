@@ -5,6 +5,7 @@
 use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -139,4 +140,41 @@ fn an_object_that_is_hardly_there_is_not_fetched_again() {
     assert!(third.read("x") == bytes);
     drop(third);
     assert_nothing_is_fetched(&world, &bytes);
+}
+
+#[test]
+fn a_disk_that_does_not_answer_is_given_up() {
+    let world = World::open();
+    let bytes = content(1, 100_000);
+    world.put("x", bytes.clone());
+    world.put("y", bytes.clone());
+    let first = mount(&world, "first", "256MiB");
+    assert!(first.read("x") == bytes && first.read("y") == bytes);
+    first.unmount();
+    // A block found bad is struck off under the lock, for which the reader waits.
+    let maps: Vec<File> = files(&world, ".map")
+        .iter()
+        .map(|path| File::options().read(true).write(true).open(path).unwrap())
+        .collect();
+    assert_eq!(maps.len(), 2);
+    for map in &maps {
+        map.write_all_at(&[!bytes[7]], 4608 + 7).unwrap();
+        map.lock().unwrap();
+    }
+    let second = mount(&world, "second", "256MiB");
+    let begin = Instant::now();
+    assert!(second.read("x") == bytes);
+    assert!(
+        begin.elapsed() > Duration::from_secs(9),
+        "it was waited for"
+    );
+    let begin = Instant::now();
+    assert!(second.read("y") == bytes);
+    assert!(begin.elapsed() < Duration::from_secs(9), "it is left alone");
+    for map in &maps {
+        map.unlock().unwrap();
+    }
+    let metrics = second.unmount();
+    assert_eq!(metrics.value("rolefs_disk_given_up_total"), 1);
+    assert_eq!(metrics.value("rolefs_fuse_errors_total"), 0);
 }

@@ -2,12 +2,14 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tempfile::TempDir;
 
-use super::super::Soft;
 use super::super::format::{self, Boot, Identity, SEAL_AT, SEAL_BYTES};
+use super::super::{Object, Soft};
 use super::{Host, SOON, content, files, version};
 use crate::buffer::BLOCK_BYTES;
 
@@ -104,4 +106,47 @@ fn a_seal_of_another_start_is_read_back() {
     assert!(object.sealed().is_none());
     assert_eq!(second.metrics.disk.bad_blocks.get(), 1);
     assert_eq!(second.check(&object, &content), 2);
+}
+
+/// An object of three blocks whose bytes the disk does not take, held open.
+fn not_taken(no_boot: bool, then: impl FnOnce(&Host, &Arc<Object>, &[u8])) {
+    let directory = TempDir::new().unwrap();
+    let content = content(1, 3 * BLOCK_BYTES);
+    let host = Host::new(directory.path());
+    let faults = &host.cache.inner.directory.faults;
+    faults.no_boot.store(no_boot, Ordering::Relaxed);
+    faults.no_sync.store(true, Ordering::Relaxed);
+    let version = version("a", &content);
+    let object = host.object(&version);
+    host.write(&object, &content, 0..3);
+    then(&host, &object, &content);
+    assert!(object.sealed().is_none() && !object.has(0));
+    assert_eq!(host.metrics.disk.errors.get(), 1);
+    assert!(host.cache.finish(SOON), "its removal stands in line");
+    assert_eq!(files(directory.path(), ""), Vec::<PathBuf>::new());
+    // The kernel has told its error, and takes everything from now on.
+    faults.no_sync.store(false, Ordering::Relaxed);
+    drop(object);
+    let object = host.object(&version);
+    object.look();
+    assert!(object.sealed().is_none() && !object.has(0));
+}
+
+#[test]
+fn what_the_disk_did_not_take_is_not_sealed_later() {
+    not_taken(true, |host, _, _| {
+        assert_eq!(host.metrics.disk.verified.get(), 0);
+    });
+}
+
+#[test]
+fn what_the_disk_did_not_take_loses_its_seal_where_it_is_open() {
+    not_taken(false, |host, object, content| {
+        assert!(object.sealed().is_some());
+        host.cache.inner.harden(&Soft {
+            identity: Identity::new("endpoint/bucket", &version("a", content)).unwrap(),
+            size: content.len() as u64,
+            due: std::time::Instant::now(),
+        });
+    });
 }

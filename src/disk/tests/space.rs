@@ -1,12 +1,14 @@
 //! How much is taken, and what goes first.
 
+use std::sync::Mutex;
+use std::sync::mpsc::Receiver;
 use std::time::SystemTime;
 
 use proptest::prelude::*;
 
 use super::super::directory::{Found, Room};
 use super::super::format::Id;
-use super::super::room::{CACHE_BYTES_MIN, Need, Space, evict};
+use super::super::room::{CACHE_BYTES_MIN, Coldest, Need, Space};
 use super::*;
 
 const MIB: u64 = 1 << 20;
@@ -25,17 +27,20 @@ fn found(number: u8, bytes: u64, used: Option<u64>) -> Found {
 }
 
 proptest! {
-    /// The naive twin takes the oldest of those that are not in use, again and again.
+    /// The naive twin takes the oldest of those that are not in use, again and again; of those that one look remembers.
     #[test]
     fn the_least_recently_used_go_first_and_no_more_than_needed(
         items in proptest::collection::vec((0..100_u64, proptest::option::of(0..20_u64), any::<bool>()), 0..30),
         excess in 0..1000_u64,
+        max in 1..40_usize,
     ) {
         let all: Vec<(Found, bool)> = (0..).zip(items)
             .map(|(number, (bytes, used, in_use))| (found(number, bytes, used), in_use))
             .collect();
         let mut removed = Vec::new();
-        let freed = evict(all.iter().map(|(item, _)| item.clone()).collect(), excess, |item| {
+        let mut coldest = Coldest::with_max(max);
+        all.iter().for_each(|(item, _)| coldest.see(item.clone()));
+        let freed = coldest.evict(excess, |item| {
             let (_, in_use) = all.iter().find(|(other, _)| other.id == item.id).unwrap();
             if !in_use {
                 removed.push(item.id);
@@ -43,6 +48,8 @@ proptest! {
             !in_use
         });
         let (mut left, mut twin, mut twin_freed) = (all, Vec::new(), 0);
+        left.sort_by_key(|(item, _)| (item.used, item.id));
+        left.truncate(max);
         while twin_freed < excess {
             let oldest = left.iter().enumerate().filter(|(_, (_, in_use))| !in_use)
                 .min_by_key(|(_, (item, _))| (item.used, item.id));
@@ -174,4 +181,37 @@ fn what_an_interrupted_creation_has_left_is_removed() {
     }
     assert!(below.join("README").exists());
     assert_eq!(host.metrics.disk.errors.get(), 0);
+}
+
+/// A file on a disk that does not answer until it is let go.
+struct Hung(Mutex<Receiver<()>>);
+
+impl Drop for Hung {
+    fn drop(&mut self) {
+        self.0.lock().unwrap().recv_timeout(SOON).unwrap();
+    }
+}
+
+#[test]
+fn whoever_has_done_with_an_object_does_not_wait_for_the_disk() {
+    let directory = TempDir::new().unwrap();
+    let content = content(1, 2 * BLOCK_BYTES);
+    let version = version("a", &content);
+    let host = Host::new(directory.path());
+    let object = host.object(&version);
+    host.write(&object, &content, 0..2);
+    let (go_on, hung) = std::sync::mpsc::channel();
+    host.cache
+        .inner
+        .close_later(Arc::new(Hung(Mutex::new(hung))));
+    drop(object);
+    let [data] = files(directory.path(), ".data").try_into().unwrap();
+    let data = fs::File::open(data).unwrap();
+    assert!(
+        data.try_lock().is_err(),
+        "it is open until the disk answers"
+    );
+    go_on.send(()).unwrap();
+    assert!(host.cache.finish(SOON));
+    data.try_lock().unwrap();
 }
