@@ -39,6 +39,9 @@ pub enum Error {
     /// The caller was killed or interrupted while it waited.
     #[error("interrupted")]
     Interrupted,
+    /// The fetch that the caller waited for ended without a result, and so did those that came after it.
+    #[error("the fetch was given up")]
+    Abandoned,
     /// The inode is no longer what its name shows: the object was replaced or deleted. Look the name up again.
     #[error("{0}")]
     Stale(Arc<str>),
@@ -80,6 +83,7 @@ impl Error {
             // The kernel looks the name up again by itself; a reader who loses his file is logged in `files`.
             | Self::Stale(_) => true,
             Self::BadHandle
+            | Self::Abandoned
             | Self::Denied(_)
             | Self::Archived(_)
             | Self::CredentialsGone(_)
@@ -128,7 +132,8 @@ impl From<read::Error> for Error {
             }
             read::Error::Oss(error) => Self::from(error),
             read::Error::Corrupt { .. } => Self::Corrupt(Arc::from(error.to_string())),
-            read::Error::Abandoned => Self::Interrupted,
+            // Nobody has interrupted the caller: the fetch that it waited for has ended without a result.
+            read::Error::Abandoned => Self::Abandoned,
         }
     }
 }

@@ -94,7 +94,8 @@ impl FileSystem {
             let (settled, asked) = self.ask_name(op, parent, name, Purpose::Lookup).await?;
             match settled {
                 Settled::Entry(ino) => {
-                    let found = self.entry(&mut self.tree(), ino, asked);
+                    // What was asked on behalf of another may have grown old.
+                    let found = self.entry(&mut self.tree(), ino, Instant::now());
                     if let Some(found) = found {
                         if self.note_found(parent, &found) && is_unknown {
                             self.noted_miss(parent);

@@ -28,6 +28,6 @@ pub(super) fn errno(error: &Error) -> Errno {
         // "Key was rejected by service".
         Error::CredentialsRefused(_) => Errno::from_i32(libc::EKEYREJECTED),
         // Retries are spent, or the content is not what OSS announced; the log line has the request id.
-        Error::Unavailable(_) | Error::Corrupt(_) => Errno::EIO,
+        Error::Unavailable(_) | Error::Corrupt(_) | Error::Abandoned => Errno::EIO,
     }
 }

@@ -80,12 +80,17 @@ impl Crowd {
 #[derive(Debug)]
 pub(super) struct Member(Arc<Crowd>);
 
+impl Member {
+    /// OSS has answered, or refused. What came from elsewhere, or was not sent at all, says nothing of it.
+    pub(super) fn answered(&self) {
+        let throttled = self.0.metrics.oss.throttled.get();
+        self.0.lock().answered(throttled);
+    }
+}
+
 impl Drop for Member {
     fn drop(&mut self) {
-        let throttled = self.0.metrics.oss.throttled.get();
-        let mut state = self.0.lock();
-        state.in_flight -= 1;
-        state.answered(throttled);
+        self.0.lock().in_flight -= 1;
     }
 }
 
@@ -108,11 +113,15 @@ mod tests {
         let crowd = Crowd::new(Arc::clone(&metrics));
         for _ in 0..20 {
             metrics.oss.throttled.inc();
-            drop(crowd.join());
+            crowd.join().expect("a place").answered();
         }
         assert_eq!(crowd.lock().bound, GETS_MIN);
         for _ in 0..GETS_MAX * GETS_MAX {
             drop(crowd.join());
+        }
+        assert_eq!(crowd.lock().bound, GETS_MIN, "nobody was asked");
+        for _ in 0..GETS_MAX * GETS_MAX {
+            crowd.join().expect("a place").answered();
         }
         assert_eq!(crowd.lock().bound, GETS_MAX);
     }

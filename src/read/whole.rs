@@ -44,7 +44,7 @@ pub struct Whole {
     cache: Arc<BlockCache>,
     metrics: Arc<Metrics>,
     /// Of the read-ahead requests that may be in flight.
-    _member: Option<Member>,
+    member: Option<Member>,
 }
 
 impl Reader {
@@ -78,10 +78,10 @@ impl Reader {
         if self.has_whole(version) {
             return Err(Unclaimed::There);
         }
-        let member = self.crowd.join().ok_or(Unclaimed::NoRoom)?;
         let bytes = capacity_for(len_of(version));
         let lease = self.budget.try_lease(Class::ReadAhead, bytes);
         let lease = lease.ok_or(Unclaimed::NoRoom)?;
+        let member = self.crowd.join().ok_or(Unclaimed::NoRoom)?;
         let (block, writer) = Block::writer(lease, len_of(version), Publish::WhenWhole);
         self.cache
             .insert(version, 0, block, Origin::Ahead)
@@ -123,7 +123,7 @@ impl Reader {
             bucket: Arc::clone(&self.bucket),
             cache: Arc::clone(&self.cache),
             metrics: Arc::clone(&self.metrics),
-            _member: member,
+            member,
         }
     }
 }
@@ -144,7 +144,7 @@ impl Whole {
             bucket,
             cache,
             metrics,
-            _member,
+            member,
         } = self;
         if let Some(on_disk) = &on_disk {
             // `None`: the thread has panicked, and the block has failed.
@@ -156,7 +156,11 @@ impl Whole {
             }
             writer = back;
         }
-        match fill(&bucket, op, &version, &mut writer, at_head).await {
+        let filled = fill(&bucket, op, &version, &mut writer, at_head).await;
+        if let Some(member) = member {
+            member.answered();
+        }
+        match filled {
             Ok((crc, expected)) => {
                 let block = Arc::clone(writer.block());
                 writer.finish();

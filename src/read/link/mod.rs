@@ -272,7 +272,8 @@ impl Link {
         match self.forbidden {
             Some((level, until)) if now < until => level.saturating_sub(1).min(self.highest),
             Some((level, _)) => {
-                // Upwards one level at a time.
+                // Upwards one level at a time, and faster once this one is good again.
+                self.forbidden_for = (self.forbidden_for / 2).max(FORBIDDEN_MIN);
                 let next = level + 1;
                 self.forbidden = (next <= self.highest).then(|| (next, now + self.forbidden_for));
                 level.min(self.highest)
