@@ -10,8 +10,9 @@
 //! - [`ahead`]: small files in one request each, and before they are asked for.
 //! - [`names`]: lookup, attributes, forget.
 //! - [`ask`]: the questions to OSS that a lookup needs, and what the role may ask ([`capabilities`]).
-//! - [`files`]: open, read, release; [`mode`]: how the kernel reads, [`local`]: what it may read by itself. - [`directories`]: opendir,
-//!   readdir; [`listing`] fetches the pages, [`view`] shows them. - [`xattrs`]: `user.oss.*`.
+//! - [`files`]: open, read, release; [`mode`]: how the kernel reads, [`local`]: what it may read by itself.
+//! - [`directories`]: opendir, readdir; [`listing`] fetches the pages, [`view`] shows them.
+//! - [`xattrs`]: `user.oss.*`.
 
 mod ahead;
 mod ask;
