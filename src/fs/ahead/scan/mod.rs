@@ -132,8 +132,9 @@ pub(super) struct Scan {
     used: usize,
     skipped: usize,
     evicted: usize,
-    /// What experience allows to wait.
+    /// What experience allows to wait, and the bytes read of what waited since it was set.
     bytes_cap: Option<u64>,
+    cap_used: u64,
     in_order: i32,
     /// Behind the last file read in order.
     front: usize,
@@ -242,10 +243,11 @@ impl Scan {
             State::Ahead { came } => {
                 self.expected += waiting / left;
                 self.hits += 1.0;
+                self.set(at, State::Done);
                 if came && seen == Seen::Missing {
-                    self.lost();
+                    self.lost(at);
                 } else {
-                    self.used += 1;
+                    self.kept(at);
                 }
             }
             State::Idle => self.expected += waiting / left,
@@ -277,7 +279,7 @@ impl Scan {
             let in_time = self.tempo.events_in(room.ttl / 2).max(WINDOW_FIRST);
             let until = self.front + self.window.min(in_time);
             (self.front.max(self.cursor.min(until)), until, usize::MAX)
-        } else if self.is_shuffled(bytes_max) {
+        } else if self.is_shuffled(room.bytes_max) {
             return self.plan_any(room, bytes_max);
         } else {
             return planned;
@@ -355,13 +357,34 @@ impl Scan {
             && bytes_max.saturating_mul(ROOM_SHARE) >= self.idle_bytes
     }
 
-    /// A file went before it was read: fewer may wait.
-    fn lost(&mut self) {
+    /// A file went before it was read: fewer may wait. The others of its time are judged with it, once: those that went too
+    /// are fetched again, those that are here still are found so without a request.
+    fn lost(&mut self, at: usize) {
         self.evicted += 1;
-        if self.evicted > 4 + self.used / 8 {
-            self.bytes_cap = Some(self.ahead_bytes / 2);
-            self.evicted = 0;
-            self.used = 0;
+        if self.evicted <= 4 + self.used / 8 {
+            return;
+        }
+        let few = WINDOW_FIRST as u64 * u64::from(self.items[at].size).max(1);
+        self.bytes_cap = Some((self.ahead_bytes / 2).max(few));
+        (self.cap_used, self.evicted, self.used) = (0, 0, 0);
+        for at in 0..self.items.len() {
+            if self.items[at].state == (State::Ahead { came: true }) {
+                self.set(at, State::Idle);
+            }
+        }
+        self.cursor = self.cursor.min(self.front);
+        self.unvisited = self.items.len();
+    }
+
+    /// A file was read while it waited. After as many bytes as may wait, twice as many may.
+    fn kept(&mut self, at: usize) {
+        self.used += 1;
+        self.cap_used += u64::from(self.items[at].size);
+        if let Some(cap) = &mut self.bytes_cap
+            && self.cap_used >= *cap
+        {
+            *cap = cap.saturating_mul(2);
+            self.cap_used = 0;
         }
     }
 
