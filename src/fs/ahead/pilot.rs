@@ -63,7 +63,8 @@ impl FileSystem {
             match action {
                 Action::Fetch(place, name) => {
                     let came = if has_room {
-                        let flight = self.fetch_for_later(place.directory, &name, Some(place));
+                        let flight =
+                            self.fetch_for_later(place.directory, &name, Some(place), None);
                         flight.err()
                     } else {
                         Some(Came::NoRoom)
