@@ -113,6 +113,8 @@ pub(super) struct Room {
 pub(super) struct Scan {
     /// Ascending by `name/`, as a listing settles its entries.
     items: Vec<Item>,
+    /// Of each page of the listing its first place, and how many of its files came and wait.
+    pages: Vec<(usize, usize)>,
     whole: bool,
     /// Read before the listing came to them.
     early: HashSet<Box<str>>,
@@ -212,12 +214,16 @@ impl Scan {
         self.tempo.last()
     }
 
-    /// True if a file of these places was fetched ahead and waits.
-    pub(super) fn waits_in(&self, places: std::ops::Range<usize>) -> bool {
-        let items = self.items.get(places).unwrap_or_default();
-        items
-            .iter()
-            .any(|item| item.state == State::Ahead { came: true })
+    /// What is appended from here on is of the next page.
+    pub(super) fn begin_page(&mut self) {
+        self.pages.push((self.items.len(), 0));
+    }
+
+    /// True if a file of this page was fetched ahead and waits.
+    pub(super) fn waits_in(&self, page: usize) -> bool {
+        self.pages
+            .get(page)
+            .is_some_and(|(_, waiting)| *waiting > 0)
     }
 
     /// A file of the directory was opened: if its content is not asked for then, the kernel has it.
@@ -432,7 +438,22 @@ impl Scan {
     fn set(&mut self, at: usize, state: State) {
         let item = &mut self.items[at];
         let bytes = u64::from(item.size);
-        match std::mem::replace(&mut item.state, state) {
+        let before = std::mem::replace(&mut item.state, state);
+        let waits = State::Ahead { came: true };
+        if (before == waits) != (state == waits) {
+            let page = self.pages.partition_point(|(first, _)| *first <= at);
+            if let Some((_, waiting)) = page
+                .checked_sub(1)
+                .and_then(|page| self.pages.get_mut(page))
+            {
+                *waiting = if state == waits {
+                    *waiting + 1
+                } else {
+                    *waiting - 1
+                };
+            }
+        }
+        match before {
             State::Idle => (self.idle, self.idle_bytes) = (self.idle - 1, self.idle_bytes - bytes),
             State::Ahead { .. } => {
                 (self.ahead, self.ahead_bytes) = (self.ahead - 1, self.ahead_bytes - bytes);

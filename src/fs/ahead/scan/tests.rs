@@ -251,6 +251,9 @@ proptest! {
             let at = at % files;
             match what {
                 0 if listed < files => {
+                    if listed % 7 == 0 {
+                        scan.begin_page();
+                    }
                     scan.append(&name(listed), SIZE);
                     listed += 1;
                     if listed == files {
@@ -296,6 +299,10 @@ proptest! {
             prop_assert_eq!(scan.ahead_bytes, ahead as u64 * SIZE);
             prop_assert_eq!(scan.idle_bytes, idle as u64 * SIZE);
             prop_assert!(scan.reads <= scan.items.len());
+            for (page, items) in scan.items.chunks(7).enumerate() {
+                let waits = items.iter().any(|item| item.state == State::Ahead { came: true });
+                prop_assert_eq!(scan.waits_in(page), waits);
+            }
         }
     }
 }
