@@ -39,7 +39,11 @@ pub(super) enum For {
     /// Somebody waits.
     Caller,
     /// A reader that may come.
-    Later(Option<Place>),
+    Later {
+        place: Option<Place>,
+        /// Its place in the prefetch list.
+        in_list: Option<usize>,
+    },
 }
 
 impl FileSystem {
@@ -86,19 +90,20 @@ impl FileSystem {
         }
     }
 
-    /// Fetches a file whose name is known, for a reader that may come. `Err` if it is here already, or cannot be fetched now.
+    /// Fetches a file whose name is known, for a reader that may come; `in_list` is its place in the prefetch list. `Err` if it is here already, or cannot be fetched now.
     pub(super) fn fetch_for_later(
         &self,
         parent: Ino,
         name: &str,
         place: Option<Place>,
+        in_list: Option<usize>,
     ) -> Result<watch::Receiver<()>, Came> {
         let now = Instant::now();
         let Some((ino, version)) = small_version(&self.tree(), parent, name, now) else {
             return Err(Came::Gone);
         };
         match self.reader.claim_whole_ahead(&version) {
-            Ok(whole) => Ok(self.fly(ino, parent, name, whole, For::Later(place))),
+            Ok(whole) => Ok(self.fly(ino, parent, name, whole, For::Later { place, in_list })),
             Err(read::Unclaimed::There) => Err(Came::Here),
             Err(read::Unclaimed::NoRoom) => Err(Came::NoRoom),
         }
@@ -128,7 +133,7 @@ impl FileSystem {
             .unwrap_or_else(PoisonError::into_inner)
             .insert(ino, flight.clone());
         let own = flight.clone();
-        let is_later = matches!(whom, For::Later(_));
+        let is_later = matches!(whom, For::Later { .. });
         if is_later {
             self.ahead.in_flight.fetch_add(1, Ordering::Relaxed);
         }
@@ -136,7 +141,7 @@ impl FileSystem {
         self.spawn_owned(async move {
             let op = match whom {
                 For::Caller => Op::awaited("small"),
-                For::Later(_) => Op::background("small"),
+                For::Later { .. } => Op::background("small"),
             };
             let asked = Instant::now();
             let mut landing = Some(landing);
@@ -168,7 +173,10 @@ impl FileSystem {
             if is_later {
                 fs.ahead.in_flight.fetch_sub(1, Ordering::Relaxed);
             }
-            if let For::Later(place) = whom {
+            if let For::Later { place, in_list } = whom {
+                if let (Some(at), Came::Gone) = (in_list, came) {
+                    fs.left_out(at);
+                }
                 if let Some(place) = place {
                     fs.came_ahead(place, came);
                 }

@@ -70,7 +70,7 @@ impl FileSystem {
     }
 
     /// A file of the list is done with.
-    fn left_out(&self, at: usize) {
+    pub(super) fn left_out(&self, at: usize) {
         if let Some(list) = &mut self.ahead.state().list {
             list.done(at);
         }
@@ -238,8 +238,10 @@ async fn fetch(fs: &Arc<FileSystem>, at: usize, parent: Ino, name: &str, ino: In
         return Cared::Done;
     };
     let bytes = version.size().min(BEGINNING_BYTES);
-    if let Some(list) = &mut fs.ahead.state().list {
-        list.sized(at, bytes);
+    if let Some(list) = &mut fs.ahead.state().list
+        && !list.sized(at, bytes)
+    {
+        return Cared::Done; // it was read meanwhile, or passed over
     }
     if !Reader::is_whole(version.size()) {
         let file = fs.reader.open(version);
@@ -248,7 +250,7 @@ async fn fetch(fs: &Arc<FileSystem>, at: usize, parent: Ino, name: &str, ino: In
         return Cared::Done;
     }
     let place = fs.ahead.state().place(parent, name);
-    match fs.fetch_for_later(parent, name, place) {
+    match fs.fetch_for_later(parent, name, place, Some(at)) {
         Ok(mut flight) => {
             let _ = flight.changed().await;
             Cared::Done

@@ -1,9 +1,10 @@
 //! `--prefetch-list`: the files in the order in which they will be read. Pure.
 //!
 //! Files are asked for in the list's order, so far ahead of the reader as there is room, and no farther than names are
-//! believed at the speed at which he goes. A reader that leaves the list behind is left alone.
+//! believed at the speed at which he goes. What he passes over waits no longer. A reader that leaves the list behind, or
+//! reads only a small part of it, is left alone.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};
 
@@ -15,8 +16,14 @@ const WAITING_MIN: usize = 64;
 /// Files read before the speed is known well enough to bound what waits.
 const READS_MIN: usize = 32;
 
-/// Files read in a row that the list does not have, after which it says nothing more.
+/// Files read in a row that the list does not have, or that it never came to, after which it says nothing more.
 const STRANGERS_MAX: usize = 256;
+
+/// The reader is where the least of his last reads was: several threads read side by side, and one file says nothing.
+const RECENT: usize = 8;
+
+/// Files asked for and passed over for each one read, beyond which the list is somebody else's.
+const PASSED_PER_READ: usize = 4;
 
 /// How a file stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +33,8 @@ enum State {
     Waiting {
         bytes: u32,
     },
+    /// Asked for, and passed over by the reader: nobody waits for it.
+    Passed,
     /// Read, or not to be had.
     Done,
 }
@@ -40,10 +49,16 @@ pub(super) struct List {
     same: Vec<u32>,
     /// Everything before was asked for.
     next: usize,
+    /// Nothing before waits.
+    behind: usize,
+    recent: VecDeque<usize>,
     waiting: usize,
     waiting_bytes: u64,
+    passed: usize,
     reads: usize,
     strangers: usize,
+    /// Files of the list read in a row that were not asked for, while nothing was.
+    unasked: usize,
     tempo: Tempo,
 }
 
@@ -71,10 +86,14 @@ impl List {
             places,
             same,
             next: 0,
+            behind: 0,
+            recent: VecDeque::with_capacity(RECENT),
             waiting: 0,
             waiting_bytes: 0,
+            passed: 0,
             reads: 0,
             strangers: 0,
+            unasked: 0,
             tempo: Tempo::default(),
         }
     }
@@ -93,49 +112,104 @@ impl List {
             if *state == State::Idle {
                 *state = State::Waiting { bytes: 0 };
                 self.waiting += 1;
+                self.unasked = 0;
                 return Some((at, path.clone()));
             }
         }
         None
     }
 
-    /// A file that was asked for has so many bytes to wait with.
-    pub(super) fn sized(&mut self, at: usize, bytes: u64) {
+    /// A file that was asked for has so many bytes to wait with. False if it need not be fetched any more.
+    pub(super) fn sized(&mut self, at: usize, bytes: u64) -> bool {
         if let State::Waiting { bytes: 0 } = self.files[at].1 {
             let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
             self.files[at].1 = State::Waiting { bytes };
             self.waiting_bytes += u64::from(bytes);
         }
+        matches!(self.files[at].1, State::Waiting { .. })
     }
 
     /// A file is read, or is not to be had.
     pub(super) fn done(&mut self, at: usize) {
-        if let State::Waiting { bytes } = self.files[at].1 {
-            self.waiting -= 1;
-            self.waiting_bytes -= u64::from(bytes);
-        }
-        self.files[at].1 = State::Done;
+        self.retire(at, State::Done);
     }
 
-    /// A file was read from its beginning. Returns its place in the list, the first that was not read yet.
+    fn retire(&mut self, at: usize, state: State) {
+        match std::mem::replace(&mut self.files[at].1, state) {
+            State::Waiting { bytes } => {
+                self.waiting -= 1;
+                self.waiting_bytes -= u64::from(bytes);
+            }
+            State::Passed => self.passed -= 1,
+            State::Idle | State::Done => {}
+        }
+    }
+
+    /// A file was read from its beginning. Returns its place in the list: the first that was neither read nor passed over, else
+    /// the first that was not read.
     pub(super) fn read(&mut self, path: &str, now: Instant) -> Option<usize> {
-        let first = self.places.get(&self.hasher.hash_one(path)).copied();
-        let mut at = first.unwrap_or(NO_PLACE);
+        let Some(at) = self.find(path) else {
+            self.strangers += 1;
+            self.judge();
+            return None;
+        };
+        self.tempo.event(now);
+        self.reads += 1;
+        self.strangers = 0;
+        match self.files[at].1 {
+            State::Waiting { .. } => self.unasked = 0,
+            State::Idle | State::Passed | State::Done => self.unasked += 1,
+        }
+        self.done(at);
+        self.follow(at);
+        self.judge();
+        Some(at)
+    }
+
+    fn find(&self, path: &str) -> Option<usize> {
+        let mut at = *self.places.get(&self.hasher.hash_one(path))?;
+        let mut passed_over = None;
         while let Some((known, state)) = self.files.get(at as usize) {
             if &**known == path && *state != State::Done {
-                self.tempo.event(now);
-                self.reads += 1;
-                self.strangers = 0;
-                self.done(at as usize);
-                return Some(at as usize);
+                if at as usize >= self.behind {
+                    return Some(at as usize);
+                }
+                passed_over = passed_over.or(Some(at as usize));
             }
             at = self.same[at as usize];
         }
-        self.strangers += 1;
-        if self.strangers >= STRANGERS_MAX {
+        passed_over
+    }
+
+    /// The reader has come to `at`: what lies behind him waits no longer, and is not asked for any more.
+    fn follow(&mut self, at: usize) {
+        if self.recent.len() == RECENT {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(at);
+        if self.recent.len() < RECENT {
+            return;
+        }
+        let reader = self.recent.iter().copied().min().unwrap_or(0);
+        while self.behind < reader {
+            let at = self.behind;
+            self.behind += 1;
+            if let State::Waiting { .. } = self.files[at].1 {
+                self.retire(at, State::Passed);
+                self.passed += 1;
+            }
+        }
+        self.next = self.next.max(self.behind);
+    }
+
+    /// Ends a list that does not say what is read.
+    fn judge(&mut self) {
+        if self.strangers >= STRANGERS_MAX
+            || self.unasked >= STRANGERS_MAX
+            || self.passed > STRANGERS_MAX + PASSED_PER_READ * self.reads
+        {
             self.next = self.files.len();
         }
-        None
     }
 
     /// True once the list says nothing more of what will be read.
@@ -194,6 +268,55 @@ mod tests {
         assert!(list.is_over() && list.next(1, TTL).is_none());
     }
 
+    /// Reads every file of `places` of a list of 100,000, each read followed by all that may be asked for. Returns the list,
+    /// and how many had been asked for by then.
+    fn read_some(places: impl Iterator<Item = usize>) -> (List, usize) {
+        let names: Vec<String> = (0..100_000).map(|file| format!("f{file}")).collect();
+        let mut list = List::new(names.iter().map(|name| name.as_str().into()).collect());
+        let (mut now, mut hits) = (Instant::now(), 0);
+        for place in places {
+            now += Duration::from_millis(20);
+            hits += usize::from(matches!(list.files[place].1, State::Waiting { .. }));
+            list.read(&names[place], now);
+            while let Some((at, _)) = list.next(200_000, TTL) {
+                list.sized(at, 1000);
+            }
+        }
+        (list, hits)
+    }
+
+    #[test]
+    fn a_reader_of_every_third_file_does_not_stop_the_list() {
+        let (list, hits) = read_some((0..30_000).step_by(3));
+        assert!(hits > 9_900, "{hits} of 10000 were asked for");
+        assert!(!list.is_over());
+    }
+
+    #[test]
+    fn a_reader_of_every_eighth_file_ends_the_list() {
+        let (list, _) = read_some((0..8_000).step_by(8));
+        assert!(list.is_over(), "{} wait at {}", list.waiting, list.next);
+    }
+
+    #[test]
+    fn a_reader_that_begins_in_the_middle_is_followed() {
+        let (list, hits) = read_some(50_000..51_000);
+        assert!(hits > 900, "{hits} of 1000 were asked for");
+        assert!(!list.is_over());
+    }
+
+    #[test]
+    fn one_file_from_the_end_changes_nothing() {
+        let (list, hits) = read_some((0..20).chain([99_999]).chain(20..1_000));
+        assert!(hits > 900 && !list.is_over(), "{hits} of 1000");
+    }
+
+    #[test]
+    fn a_list_that_never_comes_to_what_is_read_is_over() {
+        let (list, _) = read_some((0..5_000).rev());
+        assert!(list.is_over());
+    }
+
     proptest! {
         /// The naive twin: counts over all files, anew each time.
         #[test]
@@ -223,6 +346,13 @@ mod tests {
                         asked[at] = true;
                     },
                 }
+                for (at, twin) in twin.iter_mut().enumerate() {
+                    if at < list.behind {
+                        *twin = None; // passed over
+                    }
+                }
+                let passed = list.files.iter().filter(|file| file.1 == State::Passed).count();
+                prop_assert_eq!(list.passed, passed);
                 prop_assert_eq!(list.waiting, twin.iter().flatten().count());
                 prop_assert_eq!(list.waiting_bytes, twin.iter().flatten().sum::<u64>());
             }

@@ -15,7 +15,7 @@ use crate::object::ObjectType;
 use crate::op::Op;
 use crate::oss::{ListPage, ListRequest};
 use crate::read::Reader;
-use crate::tree::{Entry, Ino, What};
+use crate::tree::{Entry, Ino, Node, Settled, What};
 
 /// GETs ahead in flight, as many as the reader's own of large files.
 const FLIGHTS_MAX: usize = 64;
@@ -63,7 +63,8 @@ impl FileSystem {
             match action {
                 Action::Fetch(place, name) => {
                     let came = if has_room {
-                        let flight = self.fetch_for_later(place.directory, &name, Some(place));
+                        let flight =
+                            self.fetch_for_later(place.directory, &name, Some(place), None);
                         flight.err()
                     } else {
                         Some(Came::NoRoom)
@@ -210,8 +211,8 @@ impl FileSystem {
             match (again, page) {
                 (Some(at), page) => listed.walk.again(at, page, asked),
                 (None, Some(page)) => {
-                    let first = listed.scan.len();
-                    listed.walk.page(page, asked, first)
+                    listed.scan.begin_page();
+                    listed.walk.page(page, asked)
                 }
                 (None, None) => {
                     listed.walk.broke_off();
@@ -219,10 +220,16 @@ impl FileSystem {
                 }
             }
         };
+        let mut never_grows_old = true;
         for chunk in entries.chunks(CHUNK) {
             let mut tree = self.tree();
             for entry in chunk {
-                tree.found_entry(ino, entry);
+                let settled = tree.found_entry(ino, entry);
+                never_grows_old &= small_size(entry).is_none()
+                    || match settled {
+                        Settled::Entry(ino) => tree.node(ino).is_some_and(Node::is_immutable),
+                        Settled::Absent | Settled::AskAgain | Settled::Stale => false,
+                    };
             }
             self.gauge(&tree);
         }
@@ -240,6 +247,9 @@ impl FileSystem {
             if let Some(size) = small_size(entry) {
                 listed.scan.append(&entry.name, size);
             }
+        }
+        if never_grows_old {
+            listed.walk.never_grows_old();
         }
         listed.walk.go_on();
         if listed.scan.len() > FILES_MAX / 2 {
@@ -310,9 +320,8 @@ impl Listed {
         if !is_read || scan.reads_in(ttl) < self.walk.len() {
             return Vec::new();
         }
-        let waits = |places| scan.waits_in(places);
-        let (age, files) = (ttl * 5 / 8, scan.len());
-        self.walk.old_pages(now, age, files, CONFIRMING_MAX, waits)
+        let waits = |page| scan.waits_in(page);
+        self.walk.old_pages(now, ttl * 5 / 8, CONFIRMING_MAX, waits)
     }
 }
 

@@ -39,10 +39,10 @@ enum Next {
 #[derive(Debug)]
 struct Had {
     begin: Resume,
-    /// Place of its first file in the scan.
-    first: usize,
     asked: Instant,
     is_asked: bool,
+    /// Its names never grow old.
+    is_immutable: bool,
 }
 
 /// A listing that goes on as it is earned.
@@ -84,14 +84,13 @@ impl Walk {
         })
     }
 
-    /// Takes the page in, of which the first file has the place `first`. Returns what it has settled; once that was used,
-    /// [`Walk::go_on`] lets the next page be asked for.
-    pub(super) fn page(&mut self, page: ListPage, asked: Instant, first: usize) -> Vec<Entry> {
+    /// Takes the page in. Returns what it has settled; once that was used, [`Walk::go_on`] lets the next page be asked for.
+    pub(super) fn page(&mut self, page: ListPage, asked: Instant) -> Vec<Entry> {
         self.had.push(Had {
             begin: self.assembly.position(),
-            first,
             asked,
             is_asked: false,
+            is_immutable: false,
         });
         let mut entries = Vec::with_capacity(page.objects.len() + page.prefixes.len());
         let (page, next) = parts(page);
@@ -109,6 +108,13 @@ impl Walk {
     /// What the last page has settled stands in its place: the next one may come.
     pub(super) fn go_on(&mut self) {
         self.is_asked = false;
+    }
+
+    /// The names of the last page never grow old.
+    pub(super) fn never_grows_old(&mut self) {
+        if let Some(last) = self.had.last_mut() {
+            last.is_immutable = true;
+        }
     }
 
     /// The page cannot be had: the listing ends there.
@@ -136,24 +142,26 @@ impl Walk {
         self.had.len()
     }
 
-    /// Pages that were asked for longer than `age` ago and are `wanted`, by the places of their files; they count as asked for.
-    /// At most `pages_max` of them.
+    /// Pages that were asked for longer than `age` ago and are `wanted`, by their number; they count as asked for.
+    /// At most `pages_max` of them are on their way.
     pub(super) fn old_pages(
         &mut self,
         now: Instant,
         age: Duration,
-        files: usize,
         pages_max: usize,
-        wanted: impl Fn(std::ops::Range<usize>) -> bool,
+        wanted: impl Fn(usize) -> bool,
     ) -> Vec<(usize, ListRequest)> {
         let mut old = Vec::new();
-        for at in 0..self.had.len() {
-            let end = self.had.get(at + 1).map_or(files, |next| next.first);
-            let had = &mut self.had[at];
-            if old.len() == pages_max
-                || had.is_asked
+        let on_their_way = self.had.iter().filter(|had| had.is_asked).count();
+        let pages_max = pages_max.saturating_sub(on_their_way);
+        for (at, had) in self.had.iter_mut().enumerate() {
+            if old.len() == pages_max {
+                break;
+            }
+            if had.is_asked
+                || had.is_immutable
                 || now.saturating_duration_since(had.asked) < age
-                || !wanted(had.first..end)
+                || !wanted(at)
             {
                 continue;
             }
@@ -287,21 +295,27 @@ mod tests {
         let now = Instant::now();
         let request = walk.request(2).expect("it was earned");
         assert_eq!(walk.request(2), None, "it is on its way");
-        walk.page(serve(&keys, &request), now, 0);
+        walk.page(serve(&keys, &request), now);
         assert_eq!(walk.request(2), None, "it is not taken in");
         walk.go_on();
         let request = walk.request(2).expect("it was earned");
-        walk.page(serve(&keys, &request), now, 3);
+        walk.page(serve(&keys, &request), now);
         walk.go_on();
         assert_eq!(walk.request(2), None, "not earned");
         let later = now + Duration::from_secs(1);
-        let old = walk.old_pages(later, Duration::from_secs(1), 5, 1, |files| files.end > 3);
-        assert_eq!(old.len(), 1, "files 3 and 4 are wanted");
+        let age = Duration::from_secs(1);
+        let old = walk.old_pages(later, age, 1, |page| page == 1);
+        assert_eq!(old.len(), 1, "the second is wanted");
         assert_eq!(old[0].0, 1);
+        assert!(walk.old_pages(later, age, 9, |page| page == 1).is_empty());
         assert!(
-            walk.old_pages(later, Duration::from_secs(1), 5, 1, |files| files.start > 0)
-                .is_empty()
+            walk.old_pages(later, age, 1, |_| true).is_empty(),
+            "one is on its way"
         );
+        assert_eq!(walk.old_pages(later, age, 2, |_| true).len(), 1);
+        walk.again(1, None, now);
+        walk.never_grows_old();
+        assert!(walk.old_pages(later, age, 9, |_| true).is_empty());
     }
 
     proptest! {
@@ -314,8 +328,7 @@ mod tests {
             let start = Instant::now();
             let mut all = Vec::new();
             while let Some(request) = walk.request(usize::MAX) {
-                let first = all.len();
-                all.extend(walk.page(serve(&keys, &request), start, first));
+                all.extend(walk.page(serve(&keys, &request), start));
                 walk.go_on();
             }
             prop_assert!(walk.has_ended() && walk.is_sound());
@@ -328,7 +341,7 @@ mod tests {
                 left.remove(key);
             }
             let later = start + Duration::from_secs(1);
-            for (at, request) in walk.old_pages(later, Duration::ZERO, all.len(), 99, |_| true) {
+            for (at, request) in walk.old_pages(later, Duration::ZERO, 99, |_| true) {
                 let page = serve(&left, &request);
                 for entry in walk.again(at, Some(page), later) {
                     prop_assert!(entry.asked < later || twin(&left).contains(&shown(&entry)));

@@ -113,6 +113,8 @@ pub(super) struct Room {
 pub(super) struct Scan {
     /// Ascending by `name/`, as a listing settles its entries.
     items: Vec<Item>,
+    /// Of each page of the listing its first place, and how many of its files came and wait.
+    pages: Vec<(usize, usize)>,
     whole: bool,
     /// Read before the listing came to them.
     early: HashSet<Box<str>>,
@@ -132,8 +134,9 @@ pub(super) struct Scan {
     used: usize,
     skipped: usize,
     evicted: usize,
-    /// What experience allows to wait.
+    /// What experience allows to wait, and the bytes read of what waited since it was set.
     bytes_cap: Option<u64>,
+    cap_used: u64,
     in_order: i32,
     /// Behind the last file read in order.
     front: usize,
@@ -211,12 +214,16 @@ impl Scan {
         self.tempo.last()
     }
 
-    /// True if a file of these places was fetched ahead and waits.
-    pub(super) fn waits_in(&self, places: std::ops::Range<usize>) -> bool {
-        let items = self.items.get(places).unwrap_or_default();
-        items
-            .iter()
-            .any(|item| item.state == State::Ahead { came: true })
+    /// What is appended from here on is of the next page.
+    pub(super) fn begin_page(&mut self) {
+        self.pages.push((self.items.len(), 0));
+    }
+
+    /// True if a file of this page was fetched ahead and waits.
+    pub(super) fn waits_in(&self, page: usize) -> bool {
+        self.pages
+            .get(page)
+            .is_some_and(|(_, waiting)| *waiting > 0)
     }
 
     /// A file of the directory was opened: if its content is not asked for then, the kernel has it.
@@ -242,10 +249,11 @@ impl Scan {
             State::Ahead { came } => {
                 self.expected += waiting / left;
                 self.hits += 1.0;
+                self.set(at, State::Done);
                 if came && seen == Seen::Missing {
-                    self.lost();
+                    self.lost(at);
                 } else {
-                    self.used += 1;
+                    self.kept(at);
                 }
             }
             State::Idle => self.expected += waiting / left,
@@ -277,7 +285,7 @@ impl Scan {
             let in_time = self.tempo.events_in(room.ttl / 2).max(WINDOW_FIRST);
             let until = self.front + self.window.min(in_time);
             (self.front.max(self.cursor.min(until)), until, usize::MAX)
-        } else if self.is_shuffled(bytes_max) {
+        } else if self.is_shuffled(room.bytes_max) {
             return self.plan_any(room, bytes_max);
         } else {
             return planned;
@@ -355,13 +363,34 @@ impl Scan {
             && bytes_max.saturating_mul(ROOM_SHARE) >= self.idle_bytes
     }
 
-    /// A file went before it was read: fewer may wait.
-    fn lost(&mut self) {
+    /// A file went before it was read: fewer may wait. The others of its time are judged with it, once: those that went too
+    /// are fetched again, those that are here still are found so without a request.
+    fn lost(&mut self, at: usize) {
         self.evicted += 1;
-        if self.evicted > 4 + self.used / 8 {
-            self.bytes_cap = Some(self.ahead_bytes / 2);
-            self.evicted = 0;
-            self.used = 0;
+        if self.evicted <= 4 + self.used / 8 {
+            return;
+        }
+        let few = WINDOW_FIRST as u64 * u64::from(self.items[at].size).max(1);
+        self.bytes_cap = Some((self.ahead_bytes / 2).max(few));
+        (self.cap_used, self.evicted, self.used) = (0, 0, 0);
+        for at in 0..self.items.len() {
+            if self.items[at].state == (State::Ahead { came: true }) {
+                self.set(at, State::Idle);
+            }
+        }
+        self.cursor = self.cursor.min(self.front);
+        self.unvisited = self.items.len();
+    }
+
+    /// A file was read while it waited. After as many bytes as may wait, twice as many may.
+    fn kept(&mut self, at: usize) {
+        self.used += 1;
+        self.cap_used += u64::from(self.items[at].size);
+        if let Some(cap) = &mut self.bytes_cap
+            && self.cap_used >= *cap
+        {
+            *cap = cap.saturating_mul(2);
+            self.cap_used = 0;
         }
     }
 
@@ -409,7 +438,22 @@ impl Scan {
     fn set(&mut self, at: usize, state: State) {
         let item = &mut self.items[at];
         let bytes = u64::from(item.size);
-        match std::mem::replace(&mut item.state, state) {
+        let before = std::mem::replace(&mut item.state, state);
+        let waits = State::Ahead { came: true };
+        if (before == waits) != (state == waits) {
+            let page = self.pages.partition_point(|(first, _)| *first <= at);
+            if let Some((_, waiting)) = page
+                .checked_sub(1)
+                .and_then(|page| self.pages.get_mut(page))
+            {
+                *waiting = if state == waits {
+                    *waiting + 1
+                } else {
+                    *waiting - 1
+                };
+            }
+        }
+        match before {
             State::Idle => (self.idle, self.idle_bytes) = (self.idle - 1, self.idle_bytes - bytes),
             State::Ahead { .. } => {
                 (self.ahead, self.ahead_bytes) = (self.ahead - 1, self.ahead_bytes - bytes);

@@ -179,6 +179,54 @@ fn what_goes_before_it_is_read_makes_less_wait() {
     assert!(scan.bytes_cap.is_some_and(|cap| cap < before));
 }
 
+/// All that waited goes at once, as in a long pause of the reader.
+#[test]
+fn a_pause_in_which_everything_goes_costs_half_of_what_waits_and_not_for_long() {
+    for (waiting, used) in [(64, 40), (300, 1000), (4096, 2000)] {
+        let files = used + 6 * waiting;
+        let mut scan = scan_of(files);
+        for at in 0..used + waiting {
+            let is_read = at < used;
+            let waits = State::Ahead { came: true };
+            scan.set(at, if is_read { State::Done } else { waits });
+        }
+        (scan.front, scan.counted, scan.cursor) = (used, used, used + waiting);
+        (scan.in_order, scan.window) = (IN_ORDER_MAX, waiting);
+        (scan.reads, scan.used) = (used, used);
+        let (mut now, mut here) = (Instant::now(), std::collections::HashSet::new());
+        let mut missing = 0;
+        for number in used..files {
+            now += Duration::from_millis(1);
+            let seen = match here.remove(&number) {
+                true => Seen::Here,
+                false => Seen::Missing,
+            };
+            missing += usize::from(seen == Seen::Missing);
+            scan.read(&name(number), seen, now);
+            let cap = scan.bytes_cap.unwrap_or(u64::MAX);
+            assert!(
+                cap >= waiting as u64 / 4 * SIZE,
+                "{cap} bytes for {waiting} files"
+            );
+            let room = Room {
+                files: 64,
+                bytes_max: waiting as u64 * SIZE,
+                ttl: TTL * 3600,
+            };
+            for at in scan.plan(room) {
+                here.insert(at);
+                scan.came(at, Came::Here);
+            }
+        }
+        assert!(
+            missing <= 6 + used / 8,
+            "{missing} of {waiting} are waited for"
+        );
+        let cap = scan.bytes_cap.expect("some were lost");
+        assert!(cap >= waiting as u64 * SIZE, "{cap} bytes in the end");
+    }
+}
+
 #[test]
 fn a_second_look_at_everything_begins_anew() {
     let mut scan = scan_of(100);
@@ -203,6 +251,9 @@ proptest! {
             let at = at % files;
             match what {
                 0 if listed < files => {
+                    if listed % 7 == 0 {
+                        scan.begin_page();
+                    }
                     scan.append(&name(listed), SIZE);
                     listed += 1;
                     if listed == files {
@@ -215,6 +266,10 @@ proptest! {
                         break;
                     }
                     read[at] = true;
+                    // What went may be fetched again.
+                    for (at, asked) in asked.iter_mut().enumerate().take(scan.items.len()) {
+                        *asked &= scan.items[at].state != State::Idle;
+                    }
                 }
                 2 => scan.opened(),
                 3 if asked[at] => {
@@ -244,6 +299,10 @@ proptest! {
             prop_assert_eq!(scan.ahead_bytes, ahead as u64 * SIZE);
             prop_assert_eq!(scan.idle_bytes, idle as u64 * SIZE);
             prop_assert!(scan.reads <= scan.items.len());
+            for (page, items) in scan.items.chunks(7).enumerate() {
+                let waits = items.iter().any(|item| item.state == State::Ahead { came: true });
+                prop_assert_eq!(scan.waits_in(page), waits);
+            }
         }
     }
 }
