@@ -20,8 +20,9 @@ use crate::op::Op;
 use crate::oss::{self, Bucket, ListPage, ListRequest};
 use crate::tree::{More, Next, Page, Sweep, Ticket};
 
-/// One listing may hold this part of the pages that may be ahead of all readers.
-const PAGES_SHARE: usize = 4;
+/// One listing may hold so much of what all may hold ahead of their readers: its pages come from everywhere in the directory, and
+/// wait for a reader who may be slow, while others begin.
+const PAGES_SHARE: (usize, usize) = (3, 4);
 
 /// An answer, with the moment at which it was asked for.
 type Answer = (Instant, Result<ListPage, oss::Error>);
@@ -59,7 +60,7 @@ impl Listing {
             width: 1,
             width_max: fs.config.listing_requests_max.max(1),
             pages: Arc::clone(&fs.listing_pages),
-            pages_max: (fs.config.listing_pages_max / PAGES_SHARE).max(1),
+            pages_max: (fs.config.listing_pages_max * PAGES_SHARE.0 / PAGES_SHARE.1).max(1),
             held: None,
         }
     }
