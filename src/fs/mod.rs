@@ -51,6 +51,8 @@ pub use mode::{Mode, Opened};
 pub use names::{Entry, Found};
 pub use view::{DirectoryEntry, DirectoryView, Room};
 
+pub use crate::read::Served;
+
 use ahead::Ahead;
 use directories::OpenDirectory;
 use files::OpenFile;

@@ -17,6 +17,7 @@ use super::answer::{Answering, Refuse, entry, file_attr};
 use super::backing::Backings;
 use super::io_mode::Wish;
 use super::session::SessionOptions;
+use super::straddled::Straddled;
 use crate::fs::{Attributes, DirectoryEntry, Error, FileSystem, Mode, Opened, Room};
 use crate::op::{Caller, Op};
 use crate::tree::Ino;
@@ -56,16 +57,23 @@ pub(super) struct Door {
     fs: Arc<FileSystem>,
     answering: Answering,
     backings: Arc<Backings>,
+    straddled: Arc<Straddled>,
     options: SessionOptions,
 }
 
 impl Door {
-    pub(super) fn new(fs: Arc<FileSystem>, answering: Answering, options: SessionOptions) -> Self {
+    pub(super) fn new(
+        fs: Arc<FileSystem>,
+        answering: Answering,
+        straddled: Straddled,
+        options: SessionOptions,
+    ) -> Self {
         let backings = Backings::new(Arc::clone(&fs), Arc::clone(&answering.metrics));
         Self {
             fs,
             answering,
             backings,
+            straddled: Arc::new(straddled),
             options,
         }
     }
@@ -197,7 +205,7 @@ impl Filesystem for Door {
             Ok(Ok(served)) => {
                 // The most frequent way of all: without an `Op`, at whose clock and cancel token nobody would look.
                 self.answering.metrics.fuse.requests.inc();
-                return served.with(|bytes| reply.data(bytes));
+                return self.straddled.answer(request.unique(), reply, &served);
             }
             Ok(Err(pending)) => pending,
             Err(error) => {
@@ -210,8 +218,9 @@ impl Filesystem for Door {
         let op = self.op("read", request, number);
         let fs = Arc::clone(&self.fs);
         let work = move |op: Arc<Op>| async move { fs.read(&op, pending).await };
-        self.answering.later(op, reply, work, |reply, served| {
-            served.with(|bytes| reply.data(bytes));
+        let (straddled, request) = (Arc::clone(&self.straddled), request.unique());
+        self.answering.later(op, reply, work, move |reply, served| {
+            straddled.answer(request, reply, &served);
         });
     }
 
