@@ -7,12 +7,12 @@
 //! The tree stands behind one lock that is held for microseconds and never while waiting. An answer of OSS goes into it
 //! with the moment at which the question was asked, so answers may overtake each other.
 //!
-//! - [`ahead`]: small files in one request each, and before they are asked for.
-//! - [`names`]: lookup, attributes, forget.
-//! - [`ask`]: the questions to OSS that a lookup needs, and what the role may ask ([`capabilities`]).
-//! - [`files`]: open, read, release; [`mode`]: how the kernel reads, [`local`]: what it may read by itself.
-//! - [`directories`]: opendir, readdir; [`listing`] fetches the pages, [`view`] shows them.
-//! - [`xattrs`]: `user.oss.*`.
+//! - [`ahead`][]: small files in one request each, and before they are asked for.
+//! - [`names`][]: lookup, attributes, forget.
+//! - [`ask`][]: the questions to OSS that a lookup needs, and what the role may ask ([`capabilities`]).
+//! - [`files`][]: open, read, release; [`mode`]: how the kernel reads, [`local`]: what it may read by itself.
+//! - [`directories`][]: opendir, readdir; [`listing`] fetches the pages, [`view`] shows them.
+//! - [`xattrs`][]: `user.oss.*`.
 
 mod ahead;
 mod ask;
