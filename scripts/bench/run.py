@@ -44,6 +44,7 @@ def arguments():
     parser.add_argument("--read-ahead", type=int, metavar="KIB", help="the kernel's read-ahead of every mount, such as 128")
     parser.add_argument("--no-container", action="store_true", help="readers of large files may use all memory")
     parser.add_argument("--chart", type=pathlib.Path, help="write the chart there, too")
+    parser.add_argument("--readme", type=pathlib.Path, help="write the goals and their results into this README")
     parser.add_argument("--binaries", type=pathlib.Path, required=True, help=argparse.SUPPRESS)
     options = parser.parse_args()
     options.workload = _chosen(parser, "workload", options.workload, ",", {workload.id for workload in WORKLOADS})
@@ -181,6 +182,8 @@ def main():
     written = write(options, run, rows, judged, started)
     if options.chart:
         options.chart.write_text(chart.svg(rows))
+    if options.readme:
+        options.readme.write_text(table.with_goals(options.readme.read_text(), judged))
     print(f"written: {written} ({time.time() - started:.0f} s)")
     return 1 if run.failed else 0
 
