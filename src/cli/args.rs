@@ -53,7 +53,7 @@ impl Args {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Mount a bucket, read-only, and return once the mount answers.
+    /// Mount a bucket, and return once the mount answers.
     Mount(Box<MountArgs>),
     /// End a mount.
     Umount(UmountArgs),
@@ -193,6 +193,10 @@ pub(super) struct MountArgs {
         value_name = "MODE"
     )]
     pub(super) dir_mode: String,
+
+    /// Refuse every change with EROFS.
+    #[arg(long, env = "ROLEFS_READ_ONLY", value_parser = BoolishValueParser::new())]
+    pub(super) read_only: bool,
 
     /// Let other users than the one that mounts use the mount.
     #[arg(long, env = "ROLEFS_ALLOW_OTHER", value_parser = BoolishValueParser::new())]

@@ -110,6 +110,7 @@ fn serve_on(
     let options = MountOptions {
         source: format!("oss://{}/{}", config.bucket, config.prefix),
         allow_other: config.allow_other,
+        read_only: config.read_only,
     };
     // From here on a signal takes the mount away: it must not end the process and leave a dead mount behind.
     let mut signals = runtime.block_on(async { Signals::new() })?;
@@ -220,6 +221,7 @@ async fn prepare(
             direct: config.direct.clone(),
             listing_requests_max: config.limits.listing_requests_max,
             listing_pages_max: config.limits.listing_pages_max,
+            read_only: config.read_only,
             ownership: Ownership {
                 uid: config.uid,
                 gid: config.gid,
@@ -248,10 +250,15 @@ async fn prepare(
     reason = "a warning that only a log file holds is not seen"
 )]
 fn tell_missing(config: &Config, probe: &Probe) {
-    for action in &probe.missing {
-        let effect = match *action {
+    let no_writes = probe.capabilities.refuses_writes();
+    let no_writes = no_writes.as_ref().map(|_| "oss:PutObject");
+    for action in probe.missing.iter().copied().chain(no_writes) {
+        let effect = match action {
             "oss:ListObjects" => {
                 "directories cannot be listed, only files whose names are known can be opened"
+            }
+            "oss:PutObject" => {
+                "nothing can be written; --read-only says so to programs from the start"
             }
             _ => "files can be listed, not read",
         };

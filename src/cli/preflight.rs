@@ -125,9 +125,13 @@ pub(super) async fn remote(
     };
     let patience = oss::Config { retry, ..bucket };
     let bucket = Bucket::new(patience, transport, credentials, metrics)?;
-    let probe = Capabilities::probe(&bucket, &config.prefix)
+    let mut probe = Capabilities::probe(&bucket, &config.prefix)
         .await
         .map_err(|error| explain(config, error))?;
+    if !config.read_only {
+        let writes = probe.capabilities.probe_writes(&bucket, &config.prefix);
+        writes.await.map_err(|error| explain(config, error))?;
+    }
     if let Some(info) = &probe.bucket {
         ensure!(
             !info.hierarchical,

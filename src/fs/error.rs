@@ -27,6 +27,30 @@ pub enum Error {
     /// The mount is read-only.
     #[error("the mount is read-only")]
     ReadOnly,
+    /// The name is taken.
+    #[error("the name is taken")]
+    Exists,
+    /// A directory that has entries cannot be removed or replaced.
+    #[error("the directory is not empty")]
+    NotEmpty,
+    /// What was asked for makes no sense, or is not offered: the text says what.
+    #[error("{0}")]
+    Invalid(&'static str),
+    /// What this file system has not, for anybody: the text says what.
+    #[error("{0}")]
+    NotPermitted(&'static str),
+    /// There is no room for what this mount keeps by itself.
+    #[error("{0}")]
+    NoSpace(Arc<str>),
+    /// The file would be larger than an object can be.
+    #[error("the file would be larger than an object of OSS can be")]
+    FileTooLarge,
+    /// The bucket keeps the object as it is (its retention policy).
+    #[error(transparent)]
+    Retained(oss::Error),
+    /// Somebody else has changed the object meanwhile, so what was written here was not stored over it.
+    #[error("{0}")]
+    Conflict(Arc<str>),
     /// The file has no such extended attribute.
     #[error("no such attribute")]
     NoAttribute,
@@ -77,6 +101,11 @@ impl Error {
             | Self::NotADirectory
             | Self::IsADirectory
             | Self::ReadOnly
+            | Self::Exists
+            | Self::NotEmpty
+            | Self::Invalid(_)
+            | Self::NotPermitted(_)
+            | Self::FileTooLarge
             | Self::NoAttribute
             | Self::NotSupported
             | Self::Interrupted
@@ -84,6 +113,9 @@ impl Error {
             | Self::Stale(_) => true,
             Self::BadHandle
             | Self::Abandoned
+            | Self::NoSpace(_)
+            | Self::Retained(_)
+            | Self::Conflict(_)
             | Self::Denied(_)
             | Self::Archived(_)
             | Self::CredentialsGone(_)
@@ -104,6 +136,9 @@ impl From<oss::Error> for Error {
             Kind::CredentialsGone => Self::CredentialsGone(error),
             Kind::CredentialsRefused => Self::CredentialsRefused(error),
             Kind::Cancelled => Self::Interrupted,
+            Kind::AlreadyExists => Self::Exists,
+            Kind::Immutable => Self::Retained(error),
+            Kind::TooLarge => Self::FileTooLarge,
             Kind::NoSuchBucket
             | Kind::ClockSkewed
             | Kind::WrongEndpoint { .. }
@@ -114,10 +149,7 @@ impl From<oss::Error> for Error {
             | Kind::Unavailable
             | Kind::Lied
             | Kind::Invalid
-            | Kind::AlreadyExists
-            | Kind::Immutable
             | Kind::NoSuchUpload
-            | Kind::TooLarge
             | Kind::Corrupt => Self::Unavailable(error),
         }
     }
@@ -160,6 +192,30 @@ impl From<tree::PathError> for Error {
             tree::PathError::Gone => Self::Stale(Arc::from(error.to_string())),
             tree::PathError::OtherKind => Self::NotADirectory,
             tree::PathError::Key(error) => error.into(),
+        }
+    }
+}
+
+impl From<tree::ChangeError> for Error {
+    fn from(error: tree::ChangeError) -> Self {
+        use tree::ChangeError;
+        match error {
+            ChangeError::Stale => Self::Stale(Arc::from(error.to_string())),
+            ChangeError::NotFound => Self::NotFound,
+            ChangeError::Exists(_) => Self::Exists,
+            ChangeError::IsDirectory => Self::IsADirectory,
+            ChangeError::NotDirectory => Self::NotADirectory,
+            ChangeError::NotEmpty => Self::NotEmpty,
+            ChangeError::IntoItself => Self::Invalid("a directory cannot be moved into itself"),
+        }
+    }
+}
+
+impl From<tree::OverlayError> for Error {
+    fn from(error: tree::OverlayError) -> Self {
+        match error {
+            tree::OverlayError::Stale(stale) => stale.into(),
+            tree::OverlayError::Full => Self::NoSpace(Arc::from(error.to_string())),
         }
     }
 }

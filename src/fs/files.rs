@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::ahead::Purpose;
 use super::{Error, FileSystem, Opened};
+use crate::object::Version;
 use crate::op::Op;
 use crate::oss::Kind as OssKind;
 use crate::read::{self, Pending, Served};
@@ -16,18 +17,24 @@ use crate::tree::{Ino, Kind, Stale};
 /// long it may have taken.
 const LOOKED_UP_JUST_NOW: Duration = Duration::from_secs(1);
 
+/// How often a READ whose object has moved by this mount's own doing looks where it is now.
+const MOVES_MAX: u32 = 8;
+
 /// An open inode: what its handles share.
 #[derive(Debug)]
 pub(super) struct OpenFile {
-    file: Arc<read::File>,
-    handles: u32,
+    pub(super) file: Arc<read::File>,
+    pub(super) handles: u32,
 }
 
 /// A READ that memory could not answer.
 #[derive(Debug)]
 pub struct PendingRead {
+    handle: u64,
     ino: Ino,
     file: Arc<read::File>,
+    /// Where, and how much.
+    wanted: (u64, u64),
     pending: Pending,
 }
 
@@ -135,7 +142,13 @@ impl FileSystem {
         }
         match read {
             Ok(served) => Ok(Ok(served)),
-            Err(pending) => Ok(Err(PendingRead { ino, file, pending })),
+            Err(pending) => Ok(Err(PendingRead {
+                handle,
+                ino,
+                file,
+                wanted: (offset, len),
+                pending,
+            })),
         }
     }
 
@@ -144,24 +157,66 @@ impl FileSystem {
     /// # Errors
     /// [`Error::Stale`] if the object was replaced or deleted since it was opened; [`Error::Corrupt`]; what OSS says.
     pub async fn read(&self, op: &Op, pending: PendingRead) -> Result<Served, Error> {
-        let PendingRead { ino, file, pending } = pending;
-        match self.reader.read(op, &file, pending).await {
-            Ok(served) => Ok(served),
-            Err(error) => {
-                let is_gone = match &error {
-                    read::Error::Oss(error) => {
-                        self.capabilities.refused(error);
-                        matches!(error.kind(), OssKind::Changed | OssKind::NotFound)
-                    }
-                    read::Error::Corrupt { .. } => true,
-                    read::Error::Abandoned => false,
-                };
-                if is_gone {
-                    tracing::warn!(ino = ino.get(), version = ?file.version(), "an open file is not what it was: {error}");
-                    self.metrics.read.stale.inc();
-                    self.tree().mark_stale(ino, Instant::now());
+        let (handle, wanted) = (pending.handle, pending.wanted);
+        let mut pending = pending;
+        for _ in 0..MOVES_MAX {
+            let (ino, file) = (pending.ino, pending.file);
+            let error = match self.reader.read(op, &file, pending.pending).await {
+                Ok(served) => return Ok(served),
+                Err(error) => error,
+            };
+            // Renamed or stored anew by this mount meanwhile: the same bytes are to be had elsewhere.
+            if self
+                .current(handle)
+                .is_some_and(|now| !Arc::ptr_eq(&now, &file))
+            {
+                match self.try_read(handle, wanted.0, wanted.1)? {
+                    Ok(served) => return Ok(served),
+                    Err(next) => pending = next,
                 }
-                Err(error.into())
+                continue;
+            }
+            self.note_failure(ino, &file, &error);
+            return Err(error.into());
+        }
+        Err(Error::Abandoned)
+    }
+
+    /// What a handle reads from now.
+    fn current(&self, handle: u64) -> Option<Arc<read::File>> {
+        let handles = self.handles.read().unwrap_or_else(PoisonError::into_inner);
+        handles.get(&handle).map(|(_, file)| Arc::clone(file))
+    }
+
+    /// An inode whose object is not what it was is stale.
+    fn note_failure(&self, ino: Ino, file: &read::File, error: &read::Error) {
+        let is_gone = match error {
+            read::Error::Oss(error) => {
+                self.capabilities.refused(error);
+                matches!(error.kind(), OssKind::Changed | OssKind::NotFound)
+            }
+            read::Error::Corrupt { .. } => true,
+            read::Error::Abandoned => false,
+        };
+        if is_gone {
+            tracing::warn!(ino = ino.get(), version = ?file.version(), "an open file is not what it was: {error}");
+            self.metrics.read.stale.inc();
+            self.tree().mark_stale(ino, Instant::now());
+        }
+    }
+
+    /// The content of an inode is that version from now on, the same bytes at another key: who has it open reads from there.
+    pub(super) fn retarget(&self, ino: Ino, version: &Arc<Version>) {
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(open) = files.get_mut(&ino) else {
+            return;
+        };
+        let file = self.reader.open(Arc::clone(version));
+        open.file = Arc::clone(&file);
+        let mut handles = self.handles.write().unwrap_or_else(PoisonError::into_inner);
+        for (of, current) in handles.values_mut() {
+            if *of == ino {
+                *current = Arc::clone(&file);
             }
         }
     }

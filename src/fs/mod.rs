@@ -12,20 +12,24 @@
 //! - [`ask`]: the questions to OSS that a lookup needs, and what the role may ask ([`capabilities`]).
 //! - [`files`]: open, read, release; [`mode`]: how the kernel reads, [`local`]: what it may read by itself.
 //! - [`directories`]: opendir, readdir; [`listing`] fetches the pages, [`view`] shows them.
-//! - [`xattrs`]: `user.oss.*`.
+//! - [`xattrs`]: `user.oss.*`, and those that are kept in this mount.
+//! - [`change`]: names and attributes that this mount changes. [`links`]: symbolic links. [`writing`]: content.
 
 mod ahead;
 mod ask;
 mod attributes;
 mod capabilities;
+mod change;
 mod directories;
 mod error;
 mod files;
+mod links;
 mod listing;
 mod local;
 mod mode;
 mod names;
 mod view;
+mod writing;
 mod xattrs;
 
 use std::collections::HashMap;
@@ -36,6 +40,7 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
 
 use crate::metrics::Metrics;
 use crate::object::Prefix;
@@ -43,8 +48,9 @@ use crate::oss::Bucket;
 use crate::read::{self, Reader};
 use crate::tree::{Choice, Cold, Globs, Ino, Left, Tree, Ttl, Why};
 
-pub use attributes::{Attributes, Ownership};
+pub use attributes::{Attributes, FileKind, Ownership};
 pub use capabilities::{Capabilities, Probe};
+pub use change::{Maker, SetAttributes, SetXattr};
 pub use error::Error;
 pub use files::PendingRead;
 pub use mode::{Mode, Opened};
@@ -76,11 +82,13 @@ pub struct Config {
     /// Pages that all open directories together may hold, or have asked for, ahead of their readers: 1000 entries, about
     /// 200 KB each.
     pub listing_pages_max: usize,
+    /// Nothing may be changed.
+    pub read_only: bool,
     /// Owner and modes of everything.
     pub ownership: Ownership,
 }
 
-/// One bucket, or a directory of it, as a read-only file system. Shared as `Arc`.
+/// One bucket, or a directory of it, as a file system. Shared as `Arc`.
 #[derive(Debug)]
 pub struct FileSystem {
     config: Config,
@@ -103,6 +111,9 @@ pub struct FileSystem {
     /// The reasons for hiding keys that were already told.
     said_hidden: Mutex<Vec<Why>>,
     ahead: Ahead,
+    /// Changes under way, which end also if their callers don't wait.
+    changes: TaskTracker,
+    unfinished: change::Unfinished,
 }
 
 impl FileSystem {
@@ -119,6 +130,7 @@ impl FileSystem {
         let ttl = Ttl::new(config.attr_ttl, config.negative_ttl);
         let ttl = ttl.immutable(config.immutable.clone());
         let tree = Tree::new(config.prefix.clone(), ttl, config.names_max, Instant::now());
+        let tree = tree.show_links();
         let listing_pages = Arc::new(Semaphore::new(config.listing_pages_max));
         Arc::new_cyclic(|fs| Self {
             config,
@@ -136,7 +148,15 @@ impl FileSystem {
             crowded: OnceLock::new(),
             said_hidden: Mutex::default(),
             ahead: Ahead::new(Weak::clone(fs)),
+            changes: TaskTracker::new(),
+            unfinished: change::Unfinished::default(),
         })
+    }
+
+    /// Where changes run: each to its end, whether its caller waits or not.
+    #[must_use]
+    pub fn changes(&self) -> TaskTracker {
+        self.changes.clone()
     }
 
     /// Wakes `waker`, whose channel has room for one, when the kernel holds too many names: [`Self::coldest`] says which it

@@ -181,7 +181,7 @@ async fn a_role_that_may_only_list_sees_and_a_role_that_may_only_get_opens() {
     assert_eq!(missing, ["oss:GetObject"]);
     let directory = lookup(&fs, Ino::ROOT, "d").await.unwrap().unwrap();
     let file = lookup(&fs, directory.ino, "x").await.unwrap().unwrap();
-    assert_eq!((directory.directory, file.size), (true, 7));
+    assert_eq!((directory.is_directory(), file.size), (true, 7));
     assert!(lookup(&fs, Ino::ROOT, "y").await.unwrap().is_none());
     let handle = open(&fs, file.ino).await.unwrap();
     let refused = read(&fs, handle, 0, 10).await;

@@ -3,6 +3,7 @@
 //! - [`tidy`]: the rules of the source tree itself.
 //! - [`mount`]: the main job, by real mounts of a development server.
 //! - [`bytes`]: the bytes of a file are those of its object, however they are read.
+//! - [`changes`]: names that a mount makes, moves and removes.
 //! - [`names`]: what keys can be names, and what becomes of those that cannot.
 //! - [`directories`]: listings that are long, and that change while they are read.
 //! - [`freshness`]: how soon others' changes are seen, and that an open file is one version.
@@ -29,6 +30,7 @@
 
 mod background;
 mod bytes;
+mod changes;
 mod credentials;
 mod directories;
 mod disk_cache;

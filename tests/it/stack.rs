@@ -138,6 +138,7 @@ impl Stack {
             direct: Globs::default(),
             listing_requests_max: 16,
             listing_pages_max: 64,
+            read_only: false,
             ownership: Ownership {
                 uid: 0,
                 gid: 0,

@@ -1,0 +1,99 @@
+//! Open, read, write, close.
+
+use std::sync::Arc;
+
+use fuser::{FileHandle, INodeNo, OpenFlags, ReplyData, ReplyEmpty, ReplyOpen, Request};
+
+use super::{Door, ino};
+use crate::fs::{Error, Mode, Opened};
+use crate::fuse::io_mode::Wish;
+use crate::op::Op;
+
+impl Door {
+    pub(super) fn do_open(
+        &self,
+        request: &Request,
+        number: INodeNo,
+        flags: OpenFlags,
+        reply: ReplyOpen,
+    ) {
+        let op = self.op("open", request, number);
+        if flags.acc_mode() != fuser::OpenAccMode::O_RDONLY {
+            let refused = Err(Error::ReadOnly);
+            return self
+                .answering
+                .now(&op, reply, refused, |_: ReplyOpen, ()| {});
+        }
+        let is_direct = flags.0 & libc::O_DIRECT != 0;
+        let backings = Arc::clone(&self.backings);
+        let opened = move |reply, Opened { handle, mode }| {
+            let wish = match mode {
+                Mode::Direct => Wish::Direct,
+                Mode::Cached if is_direct => Wish::ByUs,
+                Mode::Cached => Wish::Fast,
+            };
+            backings.open(reply, number.0, handle, wish);
+        };
+        if let Some(known) = self.fs.open_known(ino(number)) {
+            return self.answering.now(&op, reply, known, opened);
+        }
+        let fs = Arc::clone(&self.fs);
+        let work = move |op: Arc<Op>| async move { fs.open(&op, ino(number)).await };
+        self.answering.later(op, reply, work, opened);
+    }
+
+    pub(super) fn do_read(
+        &self,
+        request: &Request,
+        number: INodeNo,
+        fh: FileHandle,
+        (offset, size): (u64, u32),
+        reply: ReplyData,
+    ) {
+        let pending = match self.fs.try_read(fh.0, offset, u64::from(size)) {
+            Ok(Ok(served)) => {
+                // The most frequent way of all: without an `Op`, at whose clock and cancel token nobody would look.
+                self.answering.metrics.fuse.requests.inc();
+                return served.with(|bytes| reply.data(bytes));
+            }
+            Ok(Err(pending)) => pending,
+            Err(error) => {
+                let op = self.op("read", request, number);
+                return self
+                    .answering
+                    .now(&op, reply, Err::<(), _>(error), |_, ()| {});
+            }
+        };
+        let op = self.op("read", request, number);
+        let fs = Arc::clone(&self.fs);
+        let work = move |op: Arc<Op>| async move { fs.read(&op, pending).await };
+        self.answering.later(op, reply, work, |reply, served| {
+            served.with(|bytes| reply.data(bytes));
+        });
+    }
+
+    pub(super) fn do_release(&self, number: INodeNo, fh: FileHandle) {
+        self.backings.close(number.0, fh.0);
+        self.fs.release(fh.0);
+    }
+
+    pub(super) fn do_flush(
+        &self,
+        _request: &Request,
+        _number: INodeNo,
+        _fh: FileHandle,
+        reply: ReplyEmpty,
+    ) {
+        reply.ok();
+    }
+
+    pub(super) fn do_fsync(
+        &self,
+        _request: &Request,
+        _number: INodeNo,
+        _fh: FileHandle,
+        reply: ReplyEmpty,
+    ) {
+        reply.ok();
+    }
+}
