@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 
 use super::copy::Copied;
 use super::rename::{is_version, version};
+use crate::fs::ask::first_key;
 use crate::fs::{Error, FileSystem};
 use crate::object::{ObjectKey, ObjectMeta, ObjectType, Prefix};
 use crate::op::Op;
@@ -87,10 +88,10 @@ impl FileSystem {
         if destination.as_str().starts_with(source.as_str()) {
             return Err(Error::Invalid("a directory cannot be moved into itself"));
         }
-        if let Some(target) = target
-            && !self.unfinished.has(&source, &destination)
-        {
-            self.remove_directory(op, target).await?;
+        match target {
+            _ if self.unfinished.has(&source, &destination) => {}
+            Some(target) => self.remove_directory(op, target).await?,
+            None => self.untaken(op, &destination).await?,
         }
         let _closed = self.before_rename_below(op, ino, &source).await?;
         self.unfinished.begins(&source, &destination);
@@ -112,6 +113,17 @@ impl FileSystem {
         self.unfinished.ended(&source, &destination);
         tracing::debug!(from = %source, to = %destination, objects = travel.objects, "directory moved");
         self.arrived(from, to, over, &travel.known)
+    }
+
+    /// Sees to it that no key is where a directory is to go: that there was none may be known for a while, and what is there would be
+    /// mixed with what comes.
+    async fn untaken(&self, op: &Op, destination: &Prefix) -> Result<(), Error> {
+        let listed = self.bucket.list(op, &first_key(destination.as_str())).await;
+        let page = listed.map_err(|error| self.refused(error))?;
+        match page.objects.is_empty() {
+            true => Ok(()),
+            false => Err(Error::NotEmpty),
+        }
     }
 
     /// Moves all keys.
