@@ -24,14 +24,19 @@
 //! | after any of them | [`Draft::take_dropped`] to [`Ledger::dropped`]; not while a commit runs |
 
 mod bases;
+mod body;
+mod commit;
 mod conflict;
 mod draft;
+mod error;
 mod extents;
+mod file;
 mod flush;
 mod limits;
 mod parts;
 mod plan;
 mod ranges;
+mod staging;
 mod temporary;
 #[cfg(test)]
 #[expect(
@@ -40,15 +45,22 @@ mod temporary;
     reason = "a test may panic, and its files are small"
 )]
 mod tests;
+mod upload;
+mod writer;
 
 pub use bases::{Base, BaseId, Bases, Copying};
+pub use commit::Committed;
 pub use conflict::{Conflict, OnConflict, conflict};
 pub use draft::Draft;
+pub use error::{Error, NeedsRoom};
 pub use extents::{
     ChunkId, ExtentMap, Fallocate, Ledger, OnlyUploaded, Piece, Place, StagedRange, Totals,
 };
+pub use file::{File, Fragment, MustCommit, Staged};
 pub use flush::{Access, Decision, HandleId, Holders, Process};
 pub use limits::{FILE_BYTES_MAX, Limits, PART_BYTES_MAX, PART_BYTES_MIN, PARTS_MAX, PartNumber};
 pub use parts::{Part, Parts, Pressure, Progress, Schedule, Seal, Sealing};
 pub use plan::{Commit, Make, Plan, Step, fetched};
+pub use staging::StagingDirectory;
 pub use temporary::is_temporary;
+pub use writer::{Config, Exclusive, FETCH_BYTES_MAX, Fetch, Fetched, Writer};

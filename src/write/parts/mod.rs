@@ -162,6 +162,28 @@ impl Parts {
         others.chain(self.iter().filter(is_head)).filter(can)
     }
 
+    /// True if a change of `range` would make a part dirty and leave bytes in it that were let go: the file must be stored, or the upload
+    /// completed, before.
+    #[must_use]
+    pub fn cuts_let_go(&self, range: &Range<u64>) -> bool {
+        let first = self.sealed.range(..=range.start).next_back();
+        let first = first.map_or(range.start, |(&start, _)| start);
+        let mut parts = self.sealed.range(first..range.end.max(first));
+        parts.any(|(_, part)| {
+            let sealed = &part.sealed;
+            let is_touched = sealed.end > range.start;
+            let is_covered = range.start <= sealed.start && sealed.end <= range.end;
+            is_touched && !is_covered && part.is_let_go && part.is_clean()
+        })
+    }
+
+    /// True if a part is being sent that the file has outrun: its number must not be used again before it has arrived.
+    #[must_use]
+    pub fn is_dirty_on_its_way(&self) -> bool {
+        self.iter()
+            .any(|part| part.is_dirty && part.progress == Progress::Sending)
+    }
+
     /// The staged bytes of a part that is up and clean were let go. False if it is neither: they must stay.
     pub fn let_go(&mut self, start: u64) -> bool {
         match self.sealed.get_mut(&start) {

@@ -1,0 +1,179 @@
+//! The multipart upload of one file: begun with its first part, and what is known of its parts.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::OnceCell;
+
+use super::body::assemble;
+use super::error::Error;
+use super::file::Fragment;
+use super::limits::PartNumber;
+use super::writer::Writer;
+use crate::object::{ObjectKey, Source};
+use crate::op::Op;
+use crate::oss::{self, Condition, Kind, Properties};
+
+/// An upload that may have been begun.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) key: ObjectKey,
+    /// Of the object that it becomes. `None`: those of the object that is there.
+    properties: Option<Properties>,
+    upload: OnceCell<oss::Upload>,
+    /// Parts that are up, by number.
+    parts: Mutex<BTreeMap<u16, oss::Part>>,
+}
+
+impl Session {
+    pub(super) fn new(key: ObjectKey, properties: Option<Properties>) -> Self {
+        Self {
+            key,
+            properties,
+            upload: OnceCell::new(),
+            parts: Mutex::default(),
+        }
+    }
+
+    /// The upload, begun if it is not.
+    pub(super) async fn begin(&self, writer: &Writer, op: &Op) -> Result<&oss::Upload, Error> {
+        let begin = async {
+            let described;
+            let properties = match &self.properties {
+                Some(properties) => properties,
+                None => {
+                    described = describe(writer, op, &self.key).await?;
+                    &described
+                }
+            };
+            let upload = writer
+                .bucket
+                .initiate(op, &self.key, properties, Condition::None)
+                .await?;
+            Ok(upload)
+        };
+        self.upload.get_or_try_init(|| begin).await
+    }
+
+    /// The upload, if it was begun.
+    pub(super) fn begun(&self) -> Option<&oss::Upload> {
+        self.upload.get()
+    }
+
+    /// Sends a part.
+    pub(super) async fn send_part(
+        &self,
+        writer: &Arc<Writer>,
+        op: &Op,
+        number: u16,
+        fragments: Vec<Fragment>,
+    ) -> Result<(), Error> {
+        let sent = async {
+            // Memory before the place on the wire: who has the place goes.
+            let body = assemble(writer, fragments).await?;
+            let _place = writer.sends.acquire().await;
+            let upload = self.begin(writer, op).await?;
+            let part = writer.bucket.upload_part(op, upload, number, &body).await?;
+            self.is_up(part);
+            writer.metrics.write.parts_sent.inc();
+            Ok(())
+        };
+        sent.await
+            .inspect_err(|_: &Error| drop(writer.metrics.write.part_failures.inc()))
+    }
+
+    /// Has OSS copy a part.
+    pub(super) async fn copy_part(
+        &self,
+        writer: &Writer,
+        op: &Op,
+        number: u16,
+        source: &Source,
+    ) -> Result<(), Error> {
+        let copied = async {
+            let _place = writer.sends.acquire().await;
+            let upload = self.begin(writer, op).await?;
+            let part = writer
+                .bucket
+                .upload_part_copy(op, upload, number, source, None)
+                .await?;
+            self.is_up(part);
+            writer.metrics.write.parts_copied.inc();
+            Ok(())
+        };
+        let copied: Result<(), Error> = copied.await;
+        if copied.is_err() {
+            writer.metrics.write.part_failures.inc();
+        }
+        copied
+    }
+
+    /// The parts of these numbers, in their order; `None` if one is not up.
+    pub(super) fn parts(
+        &self,
+        numbers: impl Iterator<Item = PartNumber>,
+    ) -> Option<Vec<oss::Part>> {
+        let parts = self.lock();
+        numbers
+            .map(|number| parts.get(&number.get()).cloned())
+            .collect()
+    }
+
+    /// Asks OSS for the checksums of parts of which it told none.
+    ///
+    /// # Errors
+    /// What every request can fail with; nothing is changed then.
+    pub(super) async fn learn_checksums(&self, writer: &Writer, op: &Op) -> Result<(), oss::Error> {
+        let Some(upload) = self.begun() else {
+            return Ok(());
+        };
+        let mut after = Some(0);
+        while let Some(number) = after {
+            let page = writer.bucket.list_parts(op, upload, number).await?;
+            let mut parts = self.lock();
+            for told in page.parts {
+                if let Some(known) = parts.get_mut(&told.number)
+                    && known.etag == told.etag
+                    && known.size == told.size
+                {
+                    known.crc64 = known.crc64.or(told.crc64);
+                }
+            }
+            after = page.next;
+        }
+        Ok(())
+    }
+
+    /// Gives the upload up.
+    pub(super) async fn abort(&self, writer: &Writer) {
+        let Some(upload) = self.begun() else {
+            return;
+        };
+        let op = Op::background("abort upload");
+        match writer.bucket.abort(&op, upload).await {
+            Ok(()) => {
+                writer.metrics.write.uploads_aborted.inc();
+            }
+            Err(error) => {
+                tracing::warn!(%error, key = %self.key, "an upload that is not needed could not be given up");
+            }
+        }
+    }
+
+    fn is_up(&self, part: oss::Part) {
+        self.lock().insert(part.number, part);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u16, oss::Part>> {
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What is said of the object that is there, if there is one.
+async fn describe(writer: &Writer, op: &Op, key: &ObjectKey) -> Result<Properties, Error> {
+    match writer.bucket.describe_with_tags(op, key).await {
+        Ok(description) => Ok(description.properties),
+        Err(error) if *error.kind() == Kind::NotFound => Ok(Properties::default()),
+        Err(error) => Err(error.into()),
+    }
+}
