@@ -14,7 +14,7 @@ use super::args::MountArgs;
 use super::config::{Config, Surroundings};
 use super::daemon::{self, Readiness};
 use super::ending::{self, OwnMount, Signals};
-use super::{disk, logging, prefetch, preflight, process};
+use super::{disk, logging, prefetch, preflight, process, writing};
 use crate::buffer::Budget;
 use crate::cache::BlockCache;
 use crate::credentials::Provider;
@@ -151,8 +151,9 @@ fn serve_on(
     }
     readiness.ready()?;
     let outcome = runtime.block_on(ending::until_the_end(own_mount, wait, &mut signals));
+    let stored = runtime.block_on(writing::finish(config, &prepared.fs));
     finish(config, metrics, &prepared);
-    outcome
+    outcome.and(stored)
 }
 
 /// Builds from the credentials up to the file system, and asks OSS what the role may do.
@@ -211,6 +212,7 @@ async fn prepare(
     if let Some(disk) = &disk {
         reader.use_disk(Arc::clone(disk));
     }
+    let writer = writing::writer(config, &bucket, &reader, &budget, metrics, runtime)?;
     let fs = FileSystem::new(
         file_system::Config {
             prefix: config.prefix.clone(),
@@ -222,6 +224,7 @@ async fn prepare(
             listing_requests_max: config.limits.listing_requests_max,
             listing_pages_max: config.limits.listing_pages_max,
             read_only: config.read_only,
+            exclusive_create: config.exclusive_create,
             ownership: Ownership {
                 uid: config.uid,
                 gid: config.gid,
@@ -233,6 +236,7 @@ async fn prepare(
         probe.capabilities,
         bucket,
         reader,
+        writer,
         Arc::clone(metrics),
         runtime.clone(),
     );

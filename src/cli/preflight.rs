@@ -60,6 +60,9 @@ pub(super) fn local(config: &Config) -> Result<()> {
             "{shown} lies in the cache of --cache-dir; mount elsewhere"
         );
     }
+    if let Some(staging) = &config.staging {
+        outside("--staging-dir", &staging.directory.join("x"), &resolved)?;
+    }
     match &config.credentials.source {
         Source::Auto => outside("the credentials file", &config.credentials.file, &resolved)?,
         Source::File(file) => outside("the credentials file", file, &resolved)?,

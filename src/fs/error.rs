@@ -8,6 +8,7 @@ use crate::object::KeyError;
 use crate::oss::{self, Kind};
 use crate::read;
 use crate::tree;
+use crate::write;
 
 /// Why an operation has no result, by what its caller can do.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -39,6 +40,9 @@ pub enum Error {
     /// What this file system has not, for anybody: the text says what.
     #[error("{0}")]
     NotPermitted(&'static str),
+    /// lseek(2) found nothing from there on.
+    #[error("no data and no hole from there on")]
+    NoSuchOffset,
     /// There is no room for what this mount keeps by itself.
     #[error("{0}")]
     NoSpace(Arc<str>),
@@ -106,6 +110,7 @@ impl Error {
             | Self::Invalid(_)
             | Self::NotPermitted(_)
             | Self::FileTooLarge
+            | Self::NoSuchOffset
             | Self::NoAttribute
             | Self::NotSupported
             | Self::Interrupted
@@ -166,6 +171,25 @@ impl From<read::Error> for Error {
             read::Error::Corrupt { .. } => Self::Corrupt(Arc::from(error.to_string())),
             // Nobody has interrupted the caller: the fetch that it waited for has ended without a result.
             read::Error::Abandoned => Self::Abandoned,
+        }
+    }
+}
+
+impl From<write::Error> for Error {
+    fn from(error: write::Error) -> Self {
+        use write::Error as Write;
+        match error {
+            Write::NoRoom { .. } => Self::NoSpace(Arc::from(error.to_string())),
+            Write::TooLong(_) => Self::FileTooLarge,
+            Write::Conflict { .. } | Write::Lost(_) => Self::Conflict(Arc::from(error.to_string())),
+            Write::Exists(_) => Self::Exists,
+            Write::Unlinked => Self::Stale(Arc::from(error.to_string())),
+            Write::Oss(error) => Self::from(error),
+            Write::Fetch(ref failure) => match failure.downcast_ref::<read::Error>() {
+                Some(read) => Self::from(read.clone()),
+                None => Self::Corrupt(Arc::from(error.to_string())),
+            },
+            Write::UploadGone(_) | Write::Staging(_) => Self::Corrupt(Arc::from(error.to_string())),
         }
     }
 }

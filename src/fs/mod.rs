@@ -22,6 +22,7 @@ mod capabilities;
 mod change;
 mod directories;
 mod error;
+mod fetch;
 mod files;
 mod links;
 mod listing;
@@ -45,21 +46,25 @@ use tokio_util::task::TaskTracker;
 use crate::metrics::Metrics;
 use crate::object::Prefix;
 use crate::oss::Bucket;
-use crate::read::{self, Reader};
+use crate::read::Reader;
 use crate::tree::{Choice, Cold, Globs, Ino, Left, Tree, Ttl, Why};
+use crate::write::{Exclusive, Writer};
 
+pub use crate::write::{NeedsRoom, Process};
 pub use attributes::{Attributes, FileKind, Ownership};
 pub use capabilities::{Capabilities, Probe};
 pub use change::{Maker, SetAttributes, SetXattr};
 pub use error::Error;
-pub use files::PendingRead;
+pub use fetch::fetch;
+pub use files::{PendingRead, ReadBytes};
 pub use mode::{Mode, Opened};
 pub use names::{Entry, Found};
 pub use view::{DirectoryEntry, DirectoryView, Room};
+pub use writing::{Seek, Unstored, WriteBy, WriteOpen};
 
 use ahead::Ahead;
 use directories::OpenDirectory;
-use files::OpenFile;
+use files::{OpenFile, OpenHandle};
 
 /// What a [`FileSystem`] is made with.
 #[derive(Debug, Clone)]
@@ -84,6 +89,8 @@ pub struct Config {
     pub listing_pages_max: usize,
     /// Nothing may be changed.
     pub read_only: bool,
+    /// Whether O_EXCL is decided here or by OSS.
+    pub exclusive_create: Exclusive,
     /// Owner and modes of everything.
     pub ownership: Ownership,
 }
@@ -94,14 +101,15 @@ pub struct FileSystem {
     config: Config,
     bucket: Arc<Bucket>,
     reader: Arc<Reader>,
+    writer: Arc<Writer>,
     metrics: Arc<Metrics>,
     runtime: Handle,
     capabilities: Capabilities,
     tree: Mutex<Tree>,
-    /// One per open inode, shared by its handles. Its lock is taken alone or before the tree's, never after it.
+    /// One per open inode, shared by its handles, and one for each that is not stored. Its lock is taken alone or before the tree's, never after it.
     files: Mutex<HashMap<Ino, OpenFile>>,
     /// By handle. READ looks here, so it is a lock for many readers.
-    handles: RwLock<HashMap<u64, (Ino, Arc<read::File>)>>,
+    handles: RwLock<HashMap<u64, OpenHandle>>,
     directories: Mutex<HashMap<u64, Arc<tokio::sync::Mutex<OpenDirectory>>>>,
     /// One for each page that is ahead of its reader.
     listing_pages: Arc<Semaphore>,
@@ -114,6 +122,7 @@ pub struct FileSystem {
     /// Changes under way, which end also if their callers don't wait.
     changes: TaskTracker,
     unfinished: change::Unfinished,
+    moving: writing::Moving,
 }
 
 impl FileSystem {
@@ -124,6 +133,7 @@ impl FileSystem {
         capabilities: Capabilities,
         bucket: Arc<Bucket>,
         reader: Arc<Reader>,
+        writer: Arc<Writer>,
         metrics: Arc<Metrics>,
         runtime: Handle,
     ) -> Arc<Self> {
@@ -136,6 +146,7 @@ impl FileSystem {
             config,
             bucket,
             reader,
+            writer,
             metrics,
             runtime,
             capabilities,
@@ -150,6 +161,7 @@ impl FileSystem {
             ahead: Ahead::new(Weak::clone(fs)),
             changes: TaskTracker::new(),
             unfinished: change::Unfinished::default(),
+            moving: writing::Moving::default(),
         })
     }
 
@@ -172,7 +184,8 @@ impl FileSystem {
         (tree.coldest(max, choice), tree.left_to_ask())
     }
 
-    /// The tree. Held for microseconds: never across an await, and no other lock is taken while it is held.
+    /// The tree. Held for microseconds: never across an await, and no other lock is taken while it is held, but that of a file
+    /// that is written, to ask it for its size.
     fn tree(&self) -> MutexGuard<'_, Tree> {
         self.tree.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -20,6 +20,7 @@ pub(super) fn errno(error: &Error) -> Errno {
         // What every program takes for "this file system has no such thing" (link(2): "does not support the creation of hard links").
         Error::NotPermitted(_) | Error::Retained(_) => Errno::EPERM,
         Error::NoSpace(_) => Errno::ENOSPC,
+        Error::NoSuchOffset => Errno::ENXIO,
         Error::FileTooLarge => Errno::EFBIG,
         // As NFS says it: the file under this handle is not the one that it was opened on.
         Error::Conflict(_) => Errno::ESTALE,

@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::Maker;
 use crate::fs::{Entry, Error, FileSystem};
 use crate::op::Op;
+use crate::oss::Condition;
 use crate::tree::{Ino, Kind, LocalFile, Node};
 
 /// Whether the bucket has something under a name.
@@ -29,7 +30,7 @@ impl FileSystem {
         maker: Maker,
     ) -> Result<Entry, Error> {
         self.vacant(op, parent, name).await?;
-        let ino = self.store_empty(op, parent, name).await?;
+        let ino = self.store_empty(op, parent, name, Condition::None).await?;
         let mut tree = self.tree();
         Self::touch(&mut tree, parent);
         self.made(&mut tree, ino, maker)
@@ -39,12 +40,13 @@ impl FileSystem {
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::IsADirectory`], [`Error::ReadOnly`], [`Error::Denied`], or what OSS says.
-    pub async fn unlink(&self, op: &Op, parent: Ino, name: &str) -> Result<(), Error> {
+    pub async fn unlink(self: &Arc<Self>, op: &Op, parent: Ino, name: &str) -> Result<(), Error> {
         self.may_write()?;
         let ino = self.resolved(op, parent, name).await?;
         let ino = ino.ok_or(Error::NotFound)?;
         // Held until it is gone: nothing stores the file anew meanwhile.
-        let _closed = self.before_unlink(op, ino).await?;
+        let held = self.hold(&[ino]).await;
+        let _kept = self.keep_for_holders(op, ino, &held).await?;
         let (key, stored) = {
             let tree = self.tree();
             let node = tree.node(ino).ok_or(crate::tree::Stale)?;

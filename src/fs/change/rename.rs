@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::new_name;
-use crate::fs::writing::BeforeRename;
+use crate::fs::writing::Held;
 use crate::fs::{Error, FileSystem};
-use crate::object::{ObjectKey, ObjectMeta, Version};
+use crate::object::{ObjectKey, ObjectMeta};
 use crate::op::Op;
 use crate::oss::Condition;
 use crate::tree::{Ino, Kind, LocalFile, Node, Over, Renamed};
@@ -80,14 +80,16 @@ impl FileSystem {
                 },
             }
         };
-        let _others = match target {
-            Some(target) => self.before_unlink(op, target).await?,
+        // Held until the tree knows: nothing stores either of them meanwhile.
+        let inos: Vec<Ino> = [Some(ino), target].into_iter().flatten().collect();
+        let held = self.hold(&inos).await;
+        let _kept = match target {
+            Some(target) => self.keep_for_holders(op, target, &held).await?,
             None => None,
         };
-        let is_link = moving == Moving::Link;
-        let version = match is_link {
+        let version = match moving == Moving::Link {
             true => self.move_link(op, &moved).await?,
-            false => self.move_file(op, &moved, to).await?,
+            false => self.move_file(op, &moved, &held, to).await?,
         };
         self.renamed(from, to, over, version)
     }
@@ -114,9 +116,10 @@ impl FileSystem {
         &self,
         op: &Op,
         moved: &Move,
+        held: &[Held],
         to: (Ino, &str),
     ) -> Result<Option<ObjectMeta>, Error> {
-        if self.before_rename(op, moved.ino, &moved.to).await? == BeforeRename::Local {
+        if self.before_rename(op, moved.ino, held, &moved.to).await? {
             return Ok(None);
         }
         let copied = self.copy(op, &moved.from, &moved.to, moved.condition);
@@ -127,7 +130,7 @@ impl FileSystem {
                 .is_some_and(|node| is_version(node, &copied.source))
         };
         if is_known {
-            self.retarget(moved.ino, &version(&moved.to, &copied.made));
+            self.moved_content(moved.ino, &moved.to, &copied.made);
         }
         if let Err(error) = self.bucket.delete_object(op, &moved.from).await {
             // The new key has the bytes all the same.
@@ -176,9 +179,4 @@ pub(super) fn is_version(node: &Node, meta: &ObjectMeta) -> bool {
     let expected = node.file().and_then(LocalFile::expected);
     let object = node.object().or(expected);
     object.is_some_and(|object| object.etag() == meta.etag)
-}
-
-/// The version of an object.
-pub(super) fn version(key: &ObjectKey, meta: &ObjectMeta) -> Arc<Version> {
-    Version::new(key.clone(), meta.etag.clone(), meta.size)
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
 use super::copy::Copied;
-use super::rename::{is_version, version};
+use super::rename::is_version;
 use crate::fs::ask::first_key;
 use crate::fs::{Error, FileSystem};
 use crate::object::{ObjectKey, ObjectMeta, ObjectType, Prefix};
@@ -93,7 +93,7 @@ impl FileSystem {
             Some(target) => self.remove_directory(op, target).await?,
             None => self.untaken(op, &destination).await?,
         }
-        let _closed = self.before_rename_below(op, ino, &source).await?;
+        let _way = self.before_rename_below(op, ino, &source).await?;
         self.unfinished.begins(&source, &destination);
         let mut travel = Travel {
             ino,
@@ -242,7 +242,7 @@ impl FileSystem {
         };
         let Some(ino) = known else { return };
         if let Ok(to) = ObjectKey::new(format!("{}{below}", travel.to.as_str())) {
-            self.retarget(ino, &version(&to, &copied.made));
+            self.moved_content(ino, &to, &copied.made);
         }
         travel.known.push((ino, copied.made.clone()));
     }

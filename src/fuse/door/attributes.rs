@@ -16,13 +16,22 @@ impl Door {
         number: INodeNo,
         set: SetAttributes,
         size: Option<u64>,
-        _fh: Option<FileHandle>,
+        fh: Option<FileHandle>,
         reply: ReplyAttr,
     ) {
         let op = self.op("setattr", request, number);
-        let _ = size;
-        let done = self.fs.set_attributes(ino(number), &set);
-        self.answering.now(&op, reply, done, attr);
+        let Some(size) = size else {
+            let done = self.fs.set_attributes(ino(number), &set);
+            return self.answering.now(&op, reply, done, attr);
+        };
+        let (fs, by) = (Arc::clone(&self.fs), self.processes.of(request.pid()));
+        let handle = fh.map(|fh| fh.0);
+        let work = move |op: Arc<Op>| async move {
+            let number = ino(number);
+            fs.truncate(&op, number, handle, size, by).await?;
+            fs.set_attributes(number, &set)
+        };
+        self.answering.whole(op, reply, work, attr);
     }
 
     pub(super) fn do_getxattr(

@@ -13,7 +13,7 @@ use crate::op::Op;
 use crate::tree::Over;
 
 /// A name for something new, or to be changed.
-fn new_name(name: &OsStr) -> Result<String, Error> {
+pub(super) fn new_name(name: &OsStr) -> Result<String, Error> {
     let name = name.to_str();
     let name = name.ok_or(Error::Invalid("names of objects are UTF-8"))?;
     Ok(name.to_owned())

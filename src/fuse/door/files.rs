@@ -1,11 +1,11 @@
-//! Open, read, write, close.
+//! Open, read, close.
 
 use std::sync::Arc;
 
-use fuser::{FileHandle, INodeNo, OpenFlags, ReplyData, ReplyEmpty, ReplyOpen, Request};
+use fuser::{FileHandle, INodeNo, OpenFlags, ReplyData, ReplyOpen, Request};
 
 use super::{Door, ino};
-use crate::fs::{Error, Mode, Opened};
+use crate::fs::{Mode, Opened};
 use crate::fuse::io_mode::Wish;
 use crate::op::Op;
 
@@ -17,13 +17,11 @@ impl Door {
         flags: OpenFlags,
         reply: ReplyOpen,
     ) {
-        let op = self.op("open", request, number);
-        if flags.acc_mode() != fuser::OpenAccMode::O_RDONLY {
-            let refused = Err(Error::ReadOnly);
-            return self
-                .answering
-                .now(&op, reply, refused, |_: ReplyOpen, ()| {});
+        let is_read = flags.acc_mode() == fuser::OpenAccMode::O_RDONLY;
+        if !is_read || flags.0 & libc::O_TRUNC != 0 {
+            return self.do_open_write(request, number, flags.0, reply);
         }
+        let op = self.op("open", request, number);
         let is_direct = flags.0 & libc::O_DIRECT != 0;
         let backings = Arc::clone(&self.backings);
         let opened = move |reply, Opened { handle, mode }| {
@@ -75,25 +73,5 @@ impl Door {
     pub(super) fn do_release(&self, number: INodeNo, fh: FileHandle) {
         self.backings.close(number.0, fh.0);
         self.fs.release(fh.0);
-    }
-
-    pub(super) fn do_flush(
-        &self,
-        _request: &Request,
-        _number: INodeNo,
-        _fh: FileHandle,
-        reply: ReplyEmpty,
-    ) {
-        reply.ok();
-    }
-
-    pub(super) fn do_fsync(
-        &self,
-        _request: &Request,
-        _number: INodeNo,
-        _fh: FileHandle,
-        reply: ReplyEmpty,
-    ) {
-        reply.ok();
     }
 }

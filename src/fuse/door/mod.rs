@@ -7,15 +7,17 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use fuser::{
-    AccessFlags, BsdFileFlags, FileHandle, Filesystem, FopenFlags, INodeNo, InitFlags,
-    KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyData, ReplyDirectory,
-    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyXattr, Request,
-    TimeOrNow,
+    AccessFlags, BsdFileFlags, CopyFileRangeFlags, FileHandle, Filesystem, FopenFlags, INodeNo,
+    InitFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
+    ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs,
+    ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
+use tokio::sync::Semaphore;
 
 use crate::fs::{Attributes, Error, FileSystem, SetAttributes};
 use crate::fuse::answer::{Answering, entry, file_attr};
 use crate::fuse::backing::Backings;
+use crate::fuse::processes::Processes;
 use crate::fuse::session::SessionOptions;
 use crate::op::{Caller, Op};
 use crate::tree::Ino;
@@ -24,6 +26,7 @@ mod attributes;
 mod changes;
 mod directories;
 mod files;
+mod writes;
 
 /// The largest READ and WRITE: `FUSE_MAX_MAX_PAGES` is 256 pages of 4 KiB unless raised by a sysctl.
 const MAX_WRITE: u32 = 1 << 20;
@@ -57,6 +60,9 @@ pub(super) struct Door {
     answering: Answering,
     backings: Arc<Backings>,
     options: SessionOptions,
+    processes: Processes,
+    /// One for each payload of a WRITE that waits for room.
+    payloads: Arc<Semaphore>,
 }
 
 impl Door {
@@ -67,6 +73,8 @@ impl Door {
             answering,
             backings,
             options,
+            processes: Processes::default(),
+            payloads: writes::payloads(),
         }
     }
 
@@ -409,5 +417,75 @@ impl Filesystem for Door {
         reply: ReplyEntry,
     ) {
         self.do_link(request, number, reply);
+    }
+
+    fn create(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        umask: u32,
+        flags: i32,
+        reply: ReplyCreate,
+    ) {
+        self.do_create(request, parent, name, (mode, umask), flags, reply);
+    }
+
+    fn write(
+        &self,
+        request: &Request,
+        number: INodeNo,
+        fh: FileHandle,
+        offset: u64,
+        data: &[u8],
+        write_flags: WriteFlags,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        reply: ReplyWrite,
+    ) {
+        self.do_write(request, number, fh, (offset, data), write_flags, reply);
+    }
+
+    fn fallocate(
+        &self,
+        request: &Request,
+        number: INodeNo,
+        fh: FileHandle,
+        offset: u64,
+        length: u64,
+        mode: i32,
+        reply: ReplyEmpty,
+    ) {
+        self.do_fallocate(request, number, fh, (offset, length), mode, reply);
+    }
+
+    fn lseek(
+        &self,
+        request: &Request,
+        number: INodeNo,
+        fh: FileHandle,
+        offset: i64,
+        whence: i32,
+        reply: ReplyLseek,
+    ) {
+        self.do_lseek(request, number, fh, offset, whence, reply);
+    }
+
+    fn copy_file_range(
+        &self,
+        request: &Request,
+        _ino_in: INodeNo,
+        fh_in: FileHandle,
+        offset_in: u64,
+        ino_out: INodeNo,
+        fh_out: FileHandle,
+        offset_out: u64,
+        len: u64,
+        _flags: CopyFileRangeFlags,
+        reply: ReplyWrite,
+    ) {
+        let (from, to) = ((fh_in, offset_in), (fh_out, offset_out));
+        self.do_copy_file_range(request, ino_out, from, to, len, reply);
     }
 }
