@@ -47,7 +47,7 @@ async fn open(fs: &FileSystem, ino: Ino) -> Result<u64, Error> {
     opened.map(|opened| opened.handle)
 }
 
-async fn read(fs: &FileSystem, handle: u64, offset: u64, len: u64) -> Result<Vec<u8>, Error> {
+async fn read(fs: &Arc<FileSystem>, handle: u64, offset: u64, len: u64) -> Result<Vec<u8>, Error> {
     let served = match fs.try_read(handle, offset, len)? {
         Ok(served) => served,
         Err(pending) => fs.read(&op(), pending).await?,

@@ -19,6 +19,7 @@
 //! - [`credentials`]: sets that rotate, run out, come late or torn, and stay secret.
 //! - [`roles`]: what a role may not do is named, at start and later.
 //! - [`preflight`]: what can be wrong before mounting is one sentence. [`background`]: the way from the prompt and back.
+//! - [`writes`]: what programs write is stored when they are told so, and read at once.
 //! - [`wire`]: every write of the wire against a development server, with lost answers, faults and roles.
 //! - [`interrupts`]: whoever is killed while waiting for us is gone at once.
 
@@ -58,3 +59,4 @@ mod streams;
 mod tidy;
 mod warm;
 mod wire;
+mod writes;

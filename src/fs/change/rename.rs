@@ -68,6 +68,9 @@ impl FileSystem {
             }
             (Moving::File | Moving::Link, Some(Moving::File | Moving::Link) | None) => {}
         }
+        // Held until the tree knows: nothing stores either of them meanwhile.
+        let inos: Vec<Ino> = [Some(ino), target].into_iter().flatten().collect();
+        let held = self.hold(&inos).await;
         let moved = {
             let tree = self.tree();
             Move {
@@ -80,9 +83,6 @@ impl FileSystem {
                 },
             }
         };
-        // Held until the tree knows: nothing stores either of them meanwhile.
-        let inos: Vec<Ino> = [Some(ino), target].into_iter().flatten().collect();
-        let held = self.hold(&inos).await;
         let _kept = match target {
             Some(target) => self.keep_for_holders(op, target, &held).await?,
             None => None,

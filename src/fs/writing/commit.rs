@@ -75,11 +75,11 @@ impl FileSystem {
         op: &Op,
         written: &Arc<Written>,
     ) -> Result<(), Error> {
-        let stored = {
-            let _turn = self.turn(written).await;
-            self.commit_in_turn(op, written).await
-        };
-        self.settle_written(written.ino);
+        // Until the tree knows: nobody takes it for stored before.
+        let pinned = self.pin_again(written);
+        let turn = self.turn(&pinned).await;
+        let stored = self.commit_in_turn(op, &pinned).await;
+        drop(turn);
         stored
     }
 

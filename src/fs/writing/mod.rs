@@ -133,6 +133,12 @@ impl FileSystem {
         Ok(self.pin_written(&written))
     }
 
+    /// Pins what somebody has.
+    pub(super) fn pin_again(self: &Arc<Self>, written: &Arc<Written>) -> Pinned {
+        let _files = self.open_files();
+        self.pin_written(written)
+    }
+
     fn pin_written(self: &Arc<Self>, written: &Arc<Written>) -> Pinned {
         written.pins.fetch_add(1, Ordering::Relaxed);
         Pinned {
