@@ -19,6 +19,7 @@
 //! - [`roles`]: what a role may not do is named, at start and later.
 //! - [`preflight`]: what can be wrong before mounting is one sentence. [`background`]: the way from the prompt and back.
 //! - [`wire`]: every write of the wire against a development server, with lost answers, faults and roles.
+//! - [`writes`]: files that are written, without a kernel.
 //! - [`interrupts`]: whoever is killed while waiting for us is gone at once.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
@@ -56,3 +57,4 @@ mod streams;
 mod tidy;
 mod warm;
 mod wire;
+mod writes;
