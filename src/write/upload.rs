@@ -1,6 +1,7 @@
 //! The multipart upload of one file: begun with its first part, and what is known of its parts.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::OnceCell;
@@ -9,6 +10,7 @@ use super::body::assemble;
 use super::error::Error;
 use super::file::Fragment;
 use super::limits::PartNumber;
+use super::mark::mark;
 use super::writer::Writer;
 use crate::object::{ObjectKey, Source};
 use crate::op::Op;
@@ -23,6 +25,8 @@ pub(super) struct Session {
     upload: OnceCell<oss::Upload>,
     /// Parts that are up, by number.
     parts: Mutex<BTreeMap<u16, oss::Part>>,
+    /// Whoever sends the first part marks the upload.
+    is_marked: AtomicBool,
 }
 
 impl Session {
@@ -32,6 +36,7 @@ impl Session {
             properties,
             upload: OnceCell::new(),
             parts: Mutex::default(),
+            is_marked: AtomicBool::new(false),
         }
     }
 
@@ -73,13 +78,17 @@ impl Session {
             let body = assemble(writer, fragments).await?;
             let _place = writer.sends.acquire().await;
             let upload = self.begin(writer, op).await?;
-            let part = writer.bucket.upload_part(op, upload, number, &body).await?;
-            self.is_up(part);
+            let part = writer.bucket.upload_part(op, upload, number, &body);
+            let ((), part) = tokio::join!(self.mark(writer, op, upload), part);
+            self.is_up(part?);
             writer.metrics.write.parts_sent.inc();
             Ok(())
         };
-        sent.await
-            .inspect_err(|_: &Error| drop(writer.metrics.write.part_failures.inc()))
+        let sent: Result<(), Error> = sent.await;
+        if sent.is_err() {
+            writer.metrics.write.part_failures.inc();
+        }
+        sent
     }
 
     /// Has OSS copy a part.
@@ -95,9 +104,9 @@ impl Session {
             let upload = self.begin(writer, op).await?;
             let part = writer
                 .bucket
-                .upload_part_copy(op, upload, number, source, None)
-                .await?;
-            self.is_up(part);
+                .upload_part_copy(op, upload, number, source, None);
+            let ((), part) = tokio::join!(self.mark(writer, op, upload), part);
+            self.is_up(part?);
             writer.metrics.write.parts_copied.inc();
             Ok(())
         };
@@ -106,6 +115,16 @@ impl Session {
             writer.metrics.write.part_failures.inc();
         }
         copied
+    }
+
+    /// Marks the upload as ours, if nobody has.
+    async fn mark(&self, writer: &Writer, op: &Op, upload: &oss::Upload) {
+        if self.is_marked.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        if let Err(error) = mark(&writer.bucket, op, upload).await {
+            tracing::debug!(%error, key = %self.key, "an upload could not be marked as ours");
+        }
     }
 
     /// The parts of these numbers, in their order; `None` if one is not up.

@@ -21,6 +21,7 @@
 //! - [`preflight`]: what can be wrong before mounting is one sentence. [`background`]: the way from the prompt and back.
 //! - [`writes`]: what programs write is stored when they are told so, and read at once.
 //! - [`wire`]: every write of the wire against a development server, with lost answers, faults and roles.
+//! - [`writes`]: files that are written, without a kernel.
 //! - [`interrupts`]: whoever is killed while waiting for us is gone at once.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]

@@ -164,7 +164,12 @@ impl File {
             if self.lock().stored == Some(shot.generation) {
                 return Ok(None);
             }
-            let outcome = match shot.draft.plan(&limits) {
+            let plan = shot.draft.plan(&limits);
+            if !matches!(plan, Plan::Multipart(_)) {
+                // A part that is on its way could survive the upload, which is given up.
+                self.parts_arrived(|state| state.sending == 0).await;
+            }
+            let outcome = match plan {
                 Plan::Nothing => {
                     self.is_stored(&shot);
                     return Ok(None);

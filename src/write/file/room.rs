@@ -2,7 +2,10 @@
 //!
 //! In this order: staged bytes go of which OSS has a copy; what is on its way is waited for; runs of new bytes go up that are shorter than a
 //! part would like to be; then what is shorter still, with what lies around it. Files of which most is staged go first. Files that
-//! failed a moment ago are left alone: if nothing else is on its way, the writer that waits is told why.
+//! failed a moment ago are left alone.
+//!
+//! Where nothing can go up as a part, for all that is staged is many files that are shorter, the largest file is stored as it is, as by
+//! an fsync. Only if that fails too, the writer that waits is told that there is no room, or why.
 
 use std::cmp::Reverse;
 use std::pin::Pin;
@@ -22,6 +25,9 @@ use crate::op::Op;
 /// How often a writer that waits looks again though nobody woke it.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
+/// Less waste than this is not worth being copied together.
+const WASTE_BYTES_MIN: u64 = 64 << 10;
+
 /// The most files that a line of the log names.
 const NAMED_MAX: usize = 8;
 
@@ -38,9 +44,8 @@ impl File {
         freed: Pin<&mut Notified<'_>>,
     ) -> Result<(), Error> {
         let writer = &self.writer;
-        let is_draining = writer.make_room(wanted);
         let space = writer.staging.space();
-        if is_draining {
+        if writer.make_room(wanted) {
             tokio::select! {
                 () = freed => {}
                 () = op.cancelled() => return Err(writer.no_room(wanted, began)),
@@ -54,7 +59,10 @@ impl File {
                 .min(BLOCK_BYTES),
         );
         if space.memory() + capacity > space.memory_max() {
-            return Err(writer.no_room(wanted, began));
+            return match writer.store_largest(op).await {
+                true => Ok(()),
+                false => Err(writer.no_room(wanted, began)),
+            };
         }
         // Readers have the memory: it comes back when they are served. This holds nothing while it waits.
         tokio::select! {
@@ -88,6 +96,17 @@ impl File {
         false
     }
 
+    /// Copies together what is named of chunks of which little is. Returns how many bytes of memory that has freed.
+    fn compact(&self) -> u64 {
+        let mut state = self.lock();
+        let before = state.memory();
+        let waste = before.saturating_sub(state.draft.map().totals().staged);
+        if waste >= WASTE_BYTES_MIN && !state.is_committing {
+            state.compact(&self.writer.staging);
+        }
+        before.saturating_sub(state.memory())
+    }
+
     /// Lets staged bytes go that are up, about as many as are wanted. Returns how many.
     pub(super) fn let_go(&self, state: &mut State, wanted: u64) -> u64 {
         if state.is_committing || state.key.is_none() {
@@ -116,12 +135,36 @@ impl Writer {
             }
             freed += file.let_go(&mut file.lock(), wanted - freed);
         }
+        for file in &files {
+            if freed >= wanted {
+                break;
+            }
+            freed += file.compact();
+        }
         if freed >= wanted || self.draining.load(Ordering::SeqCst) > 0 {
             return true;
         }
         [Pressure::Some, Pressure::Hard]
             .iter()
             .any(|pressure| files.iter().any(|file| file.press(*pressure)))
+    }
+
+    /// Stores the file of which most is staged. False if there is none that can be.
+    async fn store_largest(&self, op: &Op) -> bool {
+        let can = |file: &Arc<File>| {
+            let state = file.lock();
+            let can = state.key.is_some() && state.blocked(Instant::now()).is_none();
+            (can && state.is_dirty()).then(|| state.memory())
+        };
+        let files = self.files();
+        let sizes = files.iter().filter_map(|file| Some((can(file)?, file)));
+        let Some((1.., largest)) = sizes.max_by_key(|(memory, _)| *memory) else {
+            return false;
+        };
+        tracing::debug!(file = ?largest, "memory is full of short files: one is stored before it is closed");
+        self.metrics.write.early_commits.inc();
+        // Its error is kept: whoever has no room is told.
+        largest.commit(op).await.is_ok()
     }
 
     /// What a writer is told that cannot go on. The log names the files that hold the room.

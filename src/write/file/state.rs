@@ -235,7 +235,7 @@ impl State {
     }
 
     /// Copies together what is named of chunks of which little is, so that they can go.
-    fn compact(&mut self, staging: &Staging) {
+    pub(super) fn compact(&mut self, staging: &Staging) {
         let is_open = |id: ChunkId| self.open.as_ref().is_some_and(|open| open.id == id);
         let is_spare = |(id, chunk): &(&ChunkId, &Arc<Chunk>)| {
             let named = self.ledger.named_bytes(**id);
