@@ -150,8 +150,13 @@ fn serve_on(
         std::env::set_current_dir("/").context("cannot leave the directory")?;
     }
     readiness.ready()?;
-    let outcome = runtime.block_on(ending::until_the_end(own_mount, wait, &mut signals));
-    let stored = runtime.block_on(writing::finish(config, &prepared.fs));
+    let store = writing::finish(config, &prepared.fs);
+    let outcome = runtime.block_on(ending::until_the_end(own_mount, wait, &mut signals, store));
+    // What was written until the last file was closed.
+    let stored = match &outcome {
+        Ok(()) => runtime.block_on(writing::finish(config, &prepared.fs)),
+        Err(_) => Ok(()),
+    };
     finish(config, metrics, &prepared);
     outcome.and(stored)
 }

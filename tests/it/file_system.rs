@@ -39,7 +39,7 @@ async fn lookup(
     })
 }
 
-async fn open(fs: &FileSystem, ino: Ino) -> Result<u64, Error> {
+async fn open(fs: &Arc<FileSystem>, ino: Ino) -> Result<u64, Error> {
     let opened = match fs.open_known(ino) {
         Some(known) => known,
         None => fs.open(&op(), ino).await,

@@ -19,7 +19,7 @@
 //! - [`credentials`]: sets that rotate, run out, come late or torn, and stay secret.
 //! - [`roles`]: what a role may not do is named, at start and later.
 //! - [`preflight`]: what can be wrong before mounting is one sentence. [`background`]: the way from the prompt and back.
-//! - [`writes`]: what programs write is stored when they are told so, and read at once.
+//! - [`written`]: what programs write to a mount is stored when they are told so, and read at once.
 //! - [`wire`]: every write of the wire against a development server, with lost answers, faults and roles.
 //! - [`writes`]: files that are written, without a kernel.
 //! - [`interrupts`]: whoever is killed while waiting for us is gone at once.
@@ -61,3 +61,4 @@ mod tidy;
 mod warm;
 mod wire;
 mod writes;
+mod written;

@@ -105,7 +105,12 @@ fn what_was_written_is_read_at_once_through_any_handle_and_mapping() {
     let mut first = vec![0; 100_000];
     reader.read_exact_at(&mut first, 0).unwrap();
     let writer = OpenOptions::new().write(true).open(mount.at("x")).unwrap();
-    for (at, len) in [(0, 10), (1_000_000, 70_000), (3 << 20, 5000), (2_500_000, 1)] {
+    for (at, len) in [
+        (0, 10),
+        (1_000_000, 70_000),
+        (3 << 20, 5000),
+        (2_500_000, 1),
+    ] {
         let bytes = content(at as u64, len);
         writer.write_all_at(&bytes, at as u64).unwrap();
         expected.resize(expected.len().max(at + len), 0);
@@ -115,7 +120,10 @@ fn what_was_written_is_read_at_once_through_any_handle_and_mapping() {
         assert!(seen == expected, "at {at}");
         assert!(mount.read("x") == expected, "at {at}");
     }
-    assert!(stored(&world, "x") == Some(content(1, 3 << 20)), "whole or not at all");
+    assert!(
+        stored(&world, "x") == Some(content(1, 3 << 20)),
+        "whole or not at all"
+    );
     drop(writer);
     assert!(stored(&world, "x") == Some(expected.clone()));
     let mut seen = vec![0; expected.len()];
@@ -249,9 +257,15 @@ fn a_file_is_renamed_while_it_is_written_and_over_others() {
     assert!(mount.read("final") == bytes);
     let mut seen = Vec::new();
     old.read_to_end(&mut seen).unwrap();
-    assert!(seen == content(9, 2 << 20), "who has the old one open keeps it");
+    assert!(
+        seen == content(9, 2 << 20),
+        "who has the old one open keeps it"
+    );
     // A rewrite that is stored already moves by a copy.
-    let file = OpenOptions::new().write(true).open(mount.at("final")).unwrap();
+    let file = OpenOptions::new()
+        .write(true)
+        .open(mount.at("final"))
+        .unwrap();
     file.write_all_at(b"head", 0).unwrap();
     fs::rename(mount.at("final"), mount.at("moved")).unwrap();
     file.write_all_at(b"tail", 20 << 20).unwrap();
@@ -316,7 +330,11 @@ fn exclusive_creation_is_local_or_asks_oss() {
     assert_eq!(errno(create(&one)), libc::EEXIST, "OSS knows");
     fs::remove_file(two.at("lock")).unwrap();
     let mut held = create(&one).unwrap();
-    assert_eq!(stored(&world, "lock").unwrap(), b"", "others see it from the beginning");
+    assert_eq!(
+        stored(&world, "lock").unwrap(),
+        b"",
+        "others see it from the beginning"
+    );
     held.write_all(b"mine").unwrap();
     drop(held);
     assert_eq!(stored(&world, "lock").unwrap(), b"mine");
