@@ -16,6 +16,7 @@
 //! - [`streams`]: the same under speed: many readers, any pattern, little memory, a link that breaks and stalls.
 //! - [`small`]: small files, one request each, and ahead of their readers. [`warm`]: `--prefetch-list` and `rolefs warm`.
 //! - [`file_system`]: names, directories and files against one, without a kernel.
+//! - [`fs_model`]: any changes in any order, against a naive file system.
 //! - [`credentials`]: sets that rotate, run out, come late or torn, and stay secret.
 //! - [`roles`]: what a role may not do is named, at start and later.
 //! - [`preflight`]: what can be wrong before mounting is one sentence. [`background`]: the way from the prompt and back.
@@ -41,6 +42,7 @@ mod disk_slow;
 mod faults;
 mod file_system;
 mod freshness;
+mod fs_model;
 mod harness;
 mod interrupts;
 mod kernel;

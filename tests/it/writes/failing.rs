@@ -256,7 +256,8 @@ async fn an_upload_of_somebody_else_is_not_ours() {
     let bucket = &bench.stack.bucket;
     let properties = Properties::default();
     let none = rolefs::oss::Condition::None;
-    let upload = bucket.initiate(&op, &key("theirs"), &properties, none);
+    let theirs = key("theirs");
+    let upload = bucket.initiate(&op, &theirs, &properties, none);
     let upload = upload.await.unwrap();
     assert!(!is_ours(bucket, &op, &upload).await.unwrap());
     for number in [1, 10_000] {
