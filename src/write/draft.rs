@@ -263,6 +263,11 @@ impl Draft {
         self.map.totals().uploaded == 0
     }
 
+    /// OSS does not have this part as it was sent. True if nothing was lost with it: it is sent again.
+    pub fn part_lost(&mut self, number: PartNumber) -> bool {
+        self.parts.lost(number, &self.map)
+    }
+
     /// The sizes of its parts.
     #[must_use]
     pub fn schedule(&self) -> &Schedule {

@@ -1,10 +1,10 @@
 //! The multipart upload of one file: begun with its first part, and what is known of its parts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, oneshot};
 
 use super::body::assemble;
 use super::error::Error;
@@ -25,8 +25,28 @@ pub(super) struct Session {
     upload: OnceCell<oss::Upload>,
     /// Parts that are up, by number.
     parts: Mutex<BTreeMap<u16, oss::Part>>,
+    /// By number, who was the last to be told to send it: a part that the file has outrun may still be on its way.
+    turns: Mutex<HashMap<u16, oneshot::Receiver<()>>>,
     /// Whoever sends the first part marks the upload.
     is_marked: AtomicBool,
+}
+
+/// The right to send a part: in the order in which they were asked for, one after the other for each number.
+#[derive(Debug)]
+pub(super) struct Turn {
+    number: u16,
+    before: Option<oneshot::Receiver<()>>,
+    /// Dropped when the part is up, or given up.
+    _done: oneshot::Sender<()>,
+}
+
+impl Turn {
+    async fn comes(&mut self) {
+        if let Some(before) = self.before.take() {
+            // The one before is over, however it ended.
+            let _: Result<(), _> = before.await;
+        }
+    }
 }
 
 impl Session {
@@ -36,6 +56,7 @@ impl Session {
             properties,
             upload: OnceCell::new(),
             parts: Mutex::default(),
+            turns: Mutex::default(),
             is_marked: AtomicBool::new(false),
         }
     }
@@ -65,20 +86,33 @@ impl Session {
         self.upload.get()
     }
 
+    /// Stands in line to send the part of a number.
+    pub(super) fn turn(&self, number: PartNumber) -> Turn {
+        let (done, receiver) = oneshot::channel();
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = number.get();
+        Turn {
+            number,
+            before: turns.insert(number, receiver),
+            _done: done,
+        }
+    }
+
     /// Sends a part.
     pub(super) async fn send_part(
         &self,
         writer: &Arc<Writer>,
         op: &Op,
-        number: u16,
+        mut turn: Turn,
         fragments: Vec<Fragment>,
     ) -> Result<(), Error> {
         let sent = async {
-            // Memory before the place on the wire: who has the place goes.
+            // Who has memory and the place on the wire goes, so they come last, in this order.
+            turn.comes().await;
             let body = assemble(writer, fragments).await?;
             let _place = writer.sends.acquire().await;
             let upload = self.begin(writer, op).await?;
-            let part = writer.bucket.upload_part(op, upload, number, &body);
+            let part = writer.bucket.upload_part(op, upload, turn.number, &body);
             let ((), part) = tokio::join!(self.mark(writer, op, upload), part);
             self.is_up(part?);
             writer.metrics.write.parts_sent.inc();
@@ -96,15 +130,16 @@ impl Session {
         &self,
         writer: &Writer,
         op: &Op,
-        number: u16,
+        mut turn: Turn,
         source: &Source,
     ) -> Result<(), Error> {
         let copied = async {
+            turn.comes().await;
             let _place = writer.sends.acquire().await;
             let upload = self.begin(writer, op).await?;
             let part = writer
                 .bucket
-                .upload_part_copy(op, upload, number, source, None);
+                .upload_part_copy(op, upload, turn.number, source, None);
             let ((), part) = tokio::join!(self.mark(writer, op, upload), part);
             self.is_up(part?);
             writer.metrics.write.parts_copied.inc();
@@ -161,6 +196,36 @@ impl Session {
             after = page.next;
         }
         Ok(())
+    }
+
+    /// Which parts of these OSS does not have as they were sent, after it refused to complete the upload with them. They are forgotten.
+    ///
+    /// # Errors
+    /// What every request can fail with.
+    pub(super) async fn forget_wrong(
+        &self,
+        writer: &Writer,
+        op: &Op,
+        parts: &[oss::Part],
+    ) -> Result<Vec<PartNumber>, oss::Error> {
+        let Some(upload) = self.begun() else {
+            return Ok(Vec::new());
+        };
+        let mut there = HashMap::new();
+        let mut after = Some(0);
+        while let Some(number) = after {
+            let page = writer.bucket.list_parts(op, upload, number).await?;
+            there.extend(page.parts.into_iter().map(|part| (part.number, part.etag)));
+            after = page.next;
+        }
+        let is_wrong = |part: &&oss::Part| there.get(&part.number) != Some(&part.etag);
+        let wrong = parts.iter().filter(is_wrong).map(|part| part.number);
+        let wrong: Vec<u16> = wrong.collect();
+        let mut known = self.lock();
+        for number in &wrong {
+            known.remove(number);
+        }
+        Ok(wrong.into_iter().filter_map(PartNumber::new).collect())
     }
 
     /// Gives the upload up.

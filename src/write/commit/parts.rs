@@ -95,6 +95,22 @@ impl File {
             Ok(stored) => return Ok(Some(stored)),
             Err(error) => error,
         };
+        if *error.kind() == Kind::Invalid {
+            // A part of a commit that was given up may have arrived after the one that took its place.
+            let wrong = session.forget_wrong(&self.writer, op, parts).await?;
+            let is_right = |step: &&Step| !wrong.contains(&step.number);
+            let done: Vec<Step> = done.iter().filter(is_right).cloned().collect();
+            let mut state = self.lock();
+            state.unsure = None;
+            state.draft.attempted(shot.draft.map(), &done);
+            if wrong.is_empty() {
+                return Err(error.into());
+            }
+            return match wrong.iter().all(|number| state.draft.part_lost(*number)) {
+                true => Ok(None),
+                false => Err(Error::UploadGone(shot.key.clone())),
+            };
+        }
         self.lock().draft.attempted(shot.draft.map(), done);
         let is_gone = *error.kind() == Kind::NoSuchUpload;
         let error = self.refused(shot, error);
@@ -145,7 +161,7 @@ impl File {
         running: &mut JoinSet<(Step, Result<(), Error>)>,
     ) -> Result<(), Error> {
         let (writer, session) = (Arc::clone(&self.writer), Arc::clone(session));
-        let number = step.number.get();
+        let turn = session.turn(step.number);
         match step.make {
             Make::Keep => {}
             Make::Upload => {
@@ -153,7 +169,7 @@ impl File {
                 running.spawn_on(
                     async move {
                         let op = Op::awaited("commit");
-                        let sent = session.send_part(&writer, &op, number, fragments).await;
+                        let sent = session.send_part(&writer, &op, turn, fragments).await;
                         (step, sent)
                     },
                     &self.writer.runtime,
@@ -167,7 +183,7 @@ impl File {
                 running.spawn_on(
                     async move {
                         let op = Op::awaited("commit");
-                        let copied = session.copy_part(&writer, &op, number, &source).await;
+                        let copied = session.copy_part(&writer, &op, turn, &source).await;
                         (step, copied)
                     },
                     &self.writer.runtime,
@@ -189,7 +205,26 @@ impl File {
         state.draft.attempted(shot.draft.map(), done);
         let kind = match &error {
             Error::Oss(error) => error.kind().clone(),
-            _ => return Err(error),
+            // What lies between two parts had one number, and more to be put together than memory can hold. Without those parts there are
+            // numbers enough for smaller ones.
+            Error::NoRoom { .. }
+                if state.draft.map().totals().uploaded == 0 && !state.draft.parts().is_empty() =>
+            {
+                state.draft.upload_lost();
+                let session = state.session.take();
+                drop(state);
+                self.give_up(session);
+                return Ok(Outcome::Again);
+            }
+            Error::NoRoom { .. }
+            | Error::TooLong(_)
+            | Error::Conflict { .. }
+            | Error::Lost(_)
+            | Error::Exists(_)
+            | Error::UploadGone(_)
+            | Error::Unlinked
+            | Error::Fetch(_)
+            | Error::Staging(_) => return Err(error),
         };
         let copied = match step.make {
             Make::Copy { base, .. } => Some(base),

@@ -60,13 +60,13 @@ impl File {
         let session = Arc::clone(session);
         let fragments = state.fragments(state.draft.map(), seal.range.clone());
         let fragments = fragments.expect("what was let go is in a part, and is not sealed again");
+        let turn = session.turn(seal.number);
         state.sending += 1;
         let (writer, file) = (Arc::clone(&self.writer), Arc::downgrade(self));
         let draining = Draining::new(&writer);
         let send = async move {
             let op = Op::background("upload");
-            let number = seal.number.get();
-            let sent = session.send_part(&writer, &op, number, fragments).await;
+            let sent = session.send_part(&writer, &op, turn, fragments).await;
             if let Some(file) = file.upgrade() {
                 file.sent(&seal, sent);
             }

@@ -162,6 +162,18 @@ impl Parts {
         others.chain(self.iter().filter(is_head)).filter(can)
     }
 
+    /// The part of this number is not up after all. False if bytes of the file lay only there. O(parts).
+    pub fn lost(&mut self, number: PartNumber, map: &ExtentMap) -> bool {
+        let found = self.iter().find(|part| part.number == number);
+        let Some(range) = found.map(|part| part.sealed.clone()) else {
+            return true;
+        };
+        self.sealed.remove(&range.start);
+        self.refresh(map, range.clone());
+        let mut pieces = map.pieces(range);
+        pieces.all(|piece| !matches!(piece.place, Place::Uploaded { .. }))
+    }
+
     /// True if a change of `range` would make a part dirty and leave bytes in it that were let go: the file must be stored, or the upload
     /// completed, before.
     #[must_use]

@@ -111,7 +111,7 @@ struct Twin {
 
 impl Twin {
     async fn new(case: &Case, directory: &std::path::Path) -> Self {
-        let bench = Bench::with(16 * MIB, |config| {
+        let bench = Bench::with(64 * MIB, |config| {
             config.memory_bytes_max = case.memory;
             config.part_bytes = 200 << 10;
             config.head_bytes = 100 << 10;
@@ -285,8 +285,16 @@ fn check(case: &Case) {
     });
 }
 
+/// 24 cases, or as many as `PROPTEST_CASES` says.
+fn config() -> ProptestConfig {
+    match std::env::var_os("PROPTEST_CASES") {
+        Some(_) => ProptestConfig::default(),
+        None => ProptestConfig::with_cases(24),
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(config())]
     #[test]
     fn a_file_is_a_row_of_bytes_whatever_is_done_to_it(case in case()) {
         check(&case);
