@@ -14,7 +14,7 @@ use super::{Error, FileSystem};
 #[derive(Debug)]
 pub(super) enum Answer {
     Object(ObjectMeta),
-    Link(Link),
+    Link(Box<Link>),
     Directory,
     Nothing,
 }
@@ -30,7 +30,7 @@ pub(super) struct Link {
 #[derive(Debug)]
 enum Stands {
     Object(ObjectMeta),
-    Link(Link),
+    Link(Box<Link>),
 }
 
 impl From<Option<Stands>> for Answer {
@@ -145,7 +145,7 @@ impl FileSystem {
         modified: UnixTime,
     ) -> Result<Option<Stands>, oss::Error> {
         match self.bucket.get_symlink(op, key).await {
-            Ok(itself) => Ok(Some(Stands::Link(Link { itself, modified }))),
+            Ok(itself) => Ok(Some(Stands::Link(Box::new(Link { itself, modified })))),
             Err(error) if matches!(error.kind(), Kind::NotFound) => Ok(None),
             Err(error) => Err(self.noted(error)),
         }
