@@ -53,7 +53,7 @@ impl Args {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Mount a bucket, read-only, and return once the mount answers.
+    /// Mount a bucket, and return once the mount answers.
     Mount(Box<MountArgs>),
     /// End a mount.
     Umount(UmountArgs),
@@ -194,6 +194,36 @@ pub(super) struct MountArgs {
     )]
     pub(super) dir_mode: String,
 
+    /// Refuse every change with EROFS.
+    #[arg(long, env = "ROLEFS_READ_ONLY", value_parser = BoolishValueParser::new())]
+    pub(super) read_only: bool,
+
+    /// What a commit does if somebody else has changed the object since it was opened: fail, or overwrite.
+    #[arg(
+        long,
+        env = "ROLEFS_ON_CONFLICT",
+        default_value = "fail",
+        value_name = "fail|overwrite"
+    )]
+    pub(super) on_conflict: String,
+
+    /// Who decides O_EXCL: local, among the names that this mount knows, or remote, OSS itself, by two more requests.
+    #[arg(
+        long,
+        env = "ROLEFS_EXCLUSIVE_CREATE",
+        default_value = "local",
+        value_name = "local|remote"
+    )]
+    pub(super) exclusive_create: String,
+
+    /// Keep written bytes in this directory when memory has no room for them until they are stored.
+    #[arg(long, env = "ROLEFS_STAGING_DIR", value_name = "DIR", value_parser = path())]
+    pub(super) staging_dir: Option<PathBuf>,
+
+    /// Room for --staging-dir; at least 64MiB, by default 64GiB.
+    #[arg(long, env = "ROLEFS_STAGING_SIZE", value_name = "SIZE")]
+    pub(super) staging_size: Option<String>,
+
     /// Let other users than the one that mounts use the mount.
     #[arg(long, env = "ROLEFS_ALLOW_OTHER", value_parser = BoolishValueParser::new())]
     pub(super) allow_other: bool,
@@ -234,6 +264,7 @@ impl MountArgs {
             &mut self.region,
             &mut self.memory,
             &mut self.cache_size,
+            &mut self.staging_size,
             &mut self.max_qps,
             &mut self.max_bandwidth,
         ] {
@@ -246,6 +277,7 @@ impl MountArgs {
             &mut self.log_file,
             &mut self.stats_file,
             &mut self.cache_dir,
+            &mut self.staging_dir,
             &mut self.prefetch_list,
         ] {
             path.take_if(|path| path.as_os_str().is_empty());

@@ -99,11 +99,13 @@ impl Signals {
     }
 }
 
-/// Resolves when the mount has ended, by umount(8) or by a signal to this process.
+/// Resolves when the mount has ended, by umount(8) or by a signal to this process. After a signal `store` is awaited as soon as the mount is out of the
+/// tree, for files may still be open.
 pub(super) async fn until_the_end(
     mut own_mount: OwnMount<'_>,
     mut ended: tokio::sync::oneshot::Receiver<io::Result<()>>,
     signals: &mut Signals,
+    store: impl Future<Output = Result<()>>,
 ) -> Result<()> {
     let named = tokio::select! {
         ended = &mut ended => {
@@ -116,7 +118,8 @@ pub(super) async fn until_the_end(
     };
     tracing::info!("{named}: unmounting");
     own_mount.take_away()?;
+    let stored = store.await;
     // With files still open the session goes on; it ends with this process, and its files with it.
     let _ = tokio::time::timeout(GOODBYE_MAX, ended).await;
-    Ok(())
+    stored
 }

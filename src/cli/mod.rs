@@ -20,6 +20,7 @@ mod preflight;
 mod process;
 mod umount;
 mod warm;
+mod writing;
 
 use std::process::ExitCode;
 

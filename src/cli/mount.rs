@@ -14,7 +14,7 @@ use super::args::MountArgs;
 use super::config::{Config, Surroundings};
 use super::daemon::{self, Readiness};
 use super::ending::{self, OwnMount, Signals};
-use super::{disk, logging, prefetch, preflight, process};
+use super::{disk, logging, prefetch, preflight, process, writing};
 use crate::buffer::Budget;
 use crate::cache::BlockCache;
 use crate::credentials::Provider;
@@ -110,6 +110,7 @@ fn serve_on(
     let options = MountOptions {
         source: format!("oss://{}/{}", config.bucket, config.prefix),
         allow_other: config.allow_other,
+        read_only: config.read_only,
     };
     // From here on a signal takes the mount away: it must not end the process and leave a dead mount behind.
     let mut signals = runtime.block_on(async { Signals::new() })?;
@@ -149,9 +150,15 @@ fn serve_on(
         std::env::set_current_dir("/").context("cannot leave the directory")?;
     }
     readiness.ready()?;
-    let outcome = runtime.block_on(ending::until_the_end(own_mount, wait, &mut signals));
+    let store = writing::finish(config, &prepared.fs);
+    let outcome = runtime.block_on(ending::until_the_end(own_mount, wait, &mut signals, store));
+    // What was written until the last file was closed.
+    let stored = match &outcome {
+        Ok(()) => runtime.block_on(writing::finish(config, &prepared.fs)),
+        Err(_) => Ok(()),
+    };
     finish(config, metrics, &prepared);
-    outcome
+    outcome.and(stored)
 }
 
 /// Builds from the credentials up to the file system, and asks OSS what the role may do.
@@ -210,6 +217,7 @@ async fn prepare(
     if let Some(disk) = &disk {
         reader.use_disk(Arc::clone(disk));
     }
+    let writer = writing::writer(config, &bucket, &reader, &budget, metrics, runtime)?;
     let fs = FileSystem::new(
         file_system::Config {
             prefix: config.prefix.clone(),
@@ -220,6 +228,8 @@ async fn prepare(
             direct: config.direct.clone(),
             listing_requests_max: config.limits.listing_requests_max,
             listing_pages_max: config.limits.listing_pages_max,
+            read_only: config.read_only,
+            exclusive_create: config.exclusive_create,
             ownership: Ownership {
                 uid: config.uid,
                 gid: config.gid,
@@ -231,6 +241,7 @@ async fn prepare(
         probe.capabilities,
         bucket,
         reader,
+        writer,
         Arc::clone(metrics),
         runtime.clone(),
     );
@@ -248,10 +259,15 @@ async fn prepare(
     reason = "a warning that only a log file holds is not seen"
 )]
 fn tell_missing(config: &Config, probe: &Probe) {
-    for action in &probe.missing {
-        let effect = match *action {
+    let no_writes = probe.capabilities.refuses_writes();
+    let no_writes = no_writes.as_ref().map(|_| "oss:PutObject");
+    for action in probe.missing.iter().copied().chain(no_writes) {
+        let effect = match action {
             "oss:ListObjects" => {
                 "directories cannot be listed, only files whose names are known can be opened"
+            }
+            "oss:PutObject" => {
+                "nothing can be written; --read-only says so to programs from the start"
             }
             _ => "files can be listed, not read",
         };

@@ -60,6 +60,9 @@ pub(super) fn local(config: &Config) -> Result<()> {
             "{shown} lies in the cache of --cache-dir; mount elsewhere"
         );
     }
+    if let Some(staging) = &config.staging {
+        outside("--staging-dir", &staging.directory.join("x"), &resolved)?;
+    }
     match &config.credentials.source {
         Source::Auto => outside("the credentials file", &config.credentials.file, &resolved)?,
         Source::File(file) => outside("the credentials file", file, &resolved)?,
@@ -125,9 +128,13 @@ pub(super) async fn remote(
     };
     let patience = oss::Config { retry, ..bucket };
     let bucket = Bucket::new(patience, transport, credentials, metrics)?;
-    let probe = Capabilities::probe(&bucket, &config.prefix)
+    let mut probe = Capabilities::probe(&bucket, &config.prefix)
         .await
         .map_err(|error| explain(config, error))?;
+    if !config.read_only {
+        let writes = probe.capabilities.probe_writes(&bucket, &config.prefix);
+        writes.await.map_err(|error| explain(config, error))?;
+    }
     if let Some(info) = &probe.bucket {
         ensure!(
             !info.hierarchical,

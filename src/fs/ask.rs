@@ -4,7 +4,7 @@
 //! with `name/`. Unknown names take a HEAD and a LIST at the same time; names that were known take only the question that
 //! would confirm them. A directory wins over an object of the same name.
 
-use crate::object::{ObjectKey, ObjectMeta, Prefix};
+use crate::object::{ObjectKey, ObjectMeta, ObjectType, Prefix, UnixTime};
 use crate::op::Op;
 use crate::oss::{self, Kind, ListRequest};
 
@@ -14,9 +14,37 @@ use super::{Error, FileSystem};
 #[derive(Debug)]
 pub(super) enum Answer {
     Object(ObjectMeta),
+    Link(Box<Link>),
     Directory,
     Nothing,
 }
+
+/// A symbolic link of OSS.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) itself: oss::Symlink,
+    pub(super) modified: UnixTime,
+}
+
+/// What stands at a key.
+#[derive(Debug)]
+enum Stands {
+    Object(ObjectMeta),
+    Link(Box<Link>),
+}
+
+impl From<Option<Stands>> for Answer {
+    fn from(stands: Option<Stands>) -> Self {
+        match stands {
+            Some(Stands::Object(meta)) => Self::Object(meta),
+            Some(Stands::Link(link)) => Self::Link(link),
+            None => Self::Nothing,
+        }
+    }
+}
+
+/// What a HEAD answers for a link to nothing, and for one to a link (OSS help "GetSymlink").
+const NO_TARGET: [&str; 2] = ["SymlinkTargetNotExist", "InvalidTargetType"];
 
 /// What a name was when it was last asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,15 +74,12 @@ impl FileSystem {
     ) -> Result<Answer, Error> {
         // Past the longest key there can be no key that begins with `name/`.
         let Some(directory) = directory else {
-            return Ok(self
-                .object(op, key)
-                .await?
-                .map_or(Answer::Nothing, Answer::Object));
+            return Ok(self.object(op, key).await?.into());
         };
         match guess {
             Guess::Object => {
-                if let Some(meta) = self.object(op, key).await? {
-                    return Ok(Answer::Object(meta));
+                if let Some(stands) = self.object(op, key).await? {
+                    return Ok(Some(stands).into());
                 }
                 let under = self.under(op, directory).await;
                 self.settle(Ok(None), under)
@@ -77,12 +102,12 @@ impl FileSystem {
     /// Brings both answers together.
     fn settle(
         &self,
-        object: Result<Option<ObjectMeta>, oss::Error>,
+        object: Result<Option<Stands>, oss::Error>,
         under: Result<Under, oss::Error>,
     ) -> Result<Answer, Error> {
         match (object, under) {
             (_, Ok(Under::Something)) => Ok(Answer::Directory),
-            (Ok(Some(meta)), _) => Ok(Answer::Object(meta)),
+            (Ok(Some(stands)), _) => Ok(Some(stands).into()),
             (Ok(None), Ok(Under::Nothing)) => Ok(Answer::Nothing),
             // A role that may list nowhere: a name that is no object is taken for a directory, or nothing below it could
             // be reached. The README says so.
@@ -93,12 +118,16 @@ impl FileSystem {
     }
 
     /// The object at `key`, by HEAD, or from a listing where the role may only list; `None` if there is none.
-    async fn object(&self, op: &Op, key: &ObjectKey) -> Result<Option<ObjectMeta>, oss::Error> {
+    async fn object(&self, op: &Op, key: &ObjectKey) -> Result<Option<Stands>, oss::Error> {
         if !self.capabilities.get() {
             return self.listed_object(op, key).await;
         }
         match self.bucket.head(op, key).await {
-            Ok(meta) => Ok(Some(meta)),
+            Ok(meta) if meta.kind == ObjectType::Symlink => self.link(op, key, meta.modified).await,
+            Ok(meta) => Ok(Some(Stands::Object(meta))),
+            Err(error) if error.code().is_some_and(|code| NO_TARGET.contains(&code)) => {
+                self.link(op, key, UnixTime::default()).await
+            }
             Err(error) if matches!(error.kind(), Kind::NotFound) => Ok(None),
             Err(error) if is_denied(&error) && self.capabilities.list() => {
                 self.capabilities.refused(&error);
@@ -108,19 +137,29 @@ impl FileSystem {
         }
     }
 
-    /// The object at `key` as a listing shows it: it is the first of all keys that begin so.
-    async fn listed_object(
+    /// The link at `key`; `None` if it is gone.
+    async fn link(
         &self,
         op: &Op,
         key: &ObjectKey,
-    ) -> Result<Option<ObjectMeta>, oss::Error> {
+        modified: UnixTime,
+    ) -> Result<Option<Stands>, oss::Error> {
+        match self.bucket.get_symlink(op, key).await {
+            Ok(itself) => Ok(Some(Stands::Link(Box::new(Link { itself, modified })))),
+            Err(error) if matches!(error.kind(), Kind::NotFound) => Ok(None),
+            Err(error) => Err(self.noted(error)),
+        }
+    }
+
+    /// The object at `key` as a listing shows it: it is the first of all keys that begin so.
+    async fn listed_object(&self, op: &Op, key: &ObjectKey) -> Result<Option<Stands>, oss::Error> {
         let listed = self.bucket.list(op, &first_key(key.as_str())).await;
         let page = listed.map_err(|error| self.noted(error))?;
-        Ok(page
+        let found = page
             .objects
             .into_iter()
-            .find(|(found, _)| found == key.as_str())
-            .map(|(_, meta)| meta))
+            .find(|(found, _)| found == key.as_str());
+        Ok(found.map(|(_, meta)| Stands::Object(meta)))
     }
 
     /// Whether any key begins with `directory`.

@@ -6,6 +6,9 @@ use crate::object::{ObjectKey, Prefix};
 use crate::op::Op;
 use crate::oss::{self, Bucket, BucketInfo, Kind};
 
+/// An upload id as OSS makes them, of no upload.
+const NO_UPLOAD: &str = "00000000000000000000000000000000";
+
 /// What a role may do under the mounted prefix, as far as it could be found out without doing harm.
 #[derive(Debug)]
 pub struct Capabilities {
@@ -13,9 +16,12 @@ pub struct Capabilities {
     list: bool,
     /// GetObject and HeadObject work.
     get: bool,
-    /// A refusal was already logged, for ListObjects and for GetObject.
+    /// What OSS said when it was asked whether the role may write, if it may not.
+    no_writes: Option<oss::Error>,
+    /// A refusal was already logged, for ListObjects, for GetObject, and for what writes.
     said_list: AtomicBool,
     said_get: AtomicBool,
+    said_write: AtomicBool,
     /// The kernel can read local files by itself.
     passthrough: AtomicBool,
 }
@@ -65,8 +71,10 @@ impl Capabilities {
         let capabilities = Self {
             list,
             get,
+            no_writes: None,
             said_list: AtomicBool::new(!list),
             said_get: AtomicBool::new(!get),
+            said_write: AtomicBool::new(false),
             passthrough: AtomicBool::new(false),
         };
         Ok(Probe {
@@ -74,6 +82,42 @@ impl Capabilities {
             bucket: info,
             missing,
         })
+    }
+
+    /// Asks whether the role may write under `prefix`, by a part for an upload that is not there: who may is told so, and nothing
+    /// is stored.
+    ///
+    /// # Errors
+    /// What the request can fail with beside these two answers.
+    pub async fn probe_writes(
+        &mut self,
+        bucket: &Bucket,
+        prefix: &Prefix,
+    ) -> Result<(), oss::Error> {
+        let key = prefix.object(".rolefs-preflight");
+        let upload = oss::Upload {
+            key: key.unwrap_or_else(|_| probe_key()),
+            id: NO_UPLOAD.to_owned(),
+        };
+        let body = oss::Body::from(bytes::Bytes::from_static(b"?"));
+        let op = Op::background("preflight");
+        let Err(error) = bucket.upload_part(&op, &upload, 1, &body).await else {
+            return Ok(());
+        };
+        match error.kind() {
+            Kind::NoSuchUpload | Kind::NotFound | Kind::Invalid => Ok(()),
+            Kind::Denied { .. } => {
+                self.no_writes = Some(error);
+                Ok(())
+            }
+            _ => Err(error),
+        }
+    }
+
+    /// Why the role may not write, if it was found that it may not.
+    #[must_use]
+    pub fn refuses_writes(&self) -> Option<oss::Error> {
+        self.no_writes.clone()
     }
 
     /// The role may list under the mount's prefix.
@@ -101,10 +145,10 @@ impl Capabilities {
         let Kind::Denied { action } = error.kind() else {
             return;
         };
-        let said = if *action == "oss:ListObjects" {
-            &self.said_list
-        } else {
-            &self.said_get
+        let said = match *action {
+            "oss:ListObjects" => &self.said_list,
+            "oss:GetObject" => &self.said_get,
+            _ => &self.said_write,
         };
         if !said.swap(true, Ordering::Relaxed) {
             tracing::warn!(

@@ -74,9 +74,11 @@ impl FileSystem {
         let tree = self.tree();
         let prefix = tree.prefix_of(ino)?;
         let start = tree.begin_listing(ino, Instant::now())?;
+        let mut stream = DirectoryStream::new(prefix.clone(), PAGES_MAX);
+        stream.beside(&tree.local_names(ino, Instant::now()));
         Ok(OpenDirectory {
             ino,
-            stream: DirectoryStream::new(prefix.clone(), PAGES_MAX),
+            stream,
             pages: Some(Listing::new(self, prefix.clone(), None)),
             prefix,
             start: Some(start),
@@ -89,6 +91,23 @@ impl FileSystem {
     /// # Errors
     /// [`Error::BadHandle`], [`Error::Stale`] if the directory is gone, or what OSS says.
     pub async fn readdir(
+        self: &Arc<Self>,
+        op: &Op,
+        handle: u64,
+        cookie: u64,
+    ) -> Result<DirectoryView, Error> {
+        let mut after = cookie;
+        loop {
+            let view = self.entries_after(op, handle, after).await?;
+            // The kernel takes an answer without entries for the end of the directory.
+            match view.all_gone() {
+                Some(last) => after = last,
+                None => return Ok(view),
+            }
+        }
+    }
+
+    async fn entries_after(
         self: &Arc<Self>,
         op: &Op,
         handle: u64,
@@ -145,7 +164,7 @@ impl FileSystem {
     ) -> Result<DirectoryView, Error> {
         let mut after = cookie;
         loop {
-            let mut view = self.readdir(op, handle, after).await?;
+            let mut view = self.entries_after(op, handle, after).await?;
             view.entries_max = REPLY_ENTRIES_MAX;
             let mut asking = JoinSet::new();
             for name in view.settle()? {
@@ -178,6 +197,8 @@ impl FileSystem {
             .get_or_insert_with(|| Listing::new(self, directory.prefix.clone(), None));
         let next = pages.next(op).await;
         let (page, more, asked) = next.map_err(|error| self.noted(error))?;
+        let local = self.tree().local_names(directory.ino, Instant::now());
+        directory.stream.beside(&local);
         for chunk in directory.stream.page(page, more, asked).chunks(CHUNK) {
             let mut tree = self.tree();
             for entry in chunk {

@@ -8,6 +8,7 @@ use crate::object::KeyError;
 use crate::oss::{self, Kind};
 use crate::read;
 use crate::tree;
+use crate::write;
 
 /// Why an operation has no result, by what its caller can do.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -27,6 +28,33 @@ pub enum Error {
     /// The mount is read-only.
     #[error("the mount is read-only")]
     ReadOnly,
+    /// The name is taken.
+    #[error("the name is taken")]
+    Exists,
+    /// A directory that has entries cannot be removed or replaced.
+    #[error("the directory is not empty")]
+    NotEmpty,
+    /// What was asked for makes no sense, or is not offered: the text says what.
+    #[error("{0}")]
+    Invalid(&'static str),
+    /// What this file system has not, for anybody: the text says what.
+    #[error("{0}")]
+    NotPermitted(&'static str),
+    /// lseek(2) found nothing from there on.
+    #[error("no data and no hole from there on")]
+    NoSuchOffset,
+    /// There is no room for what this mount keeps by itself.
+    #[error("{0}")]
+    NoSpace(Arc<str>),
+    /// The file would be larger than an object can be.
+    #[error("the file would be larger than an object of OSS can be")]
+    FileTooLarge,
+    /// The bucket keeps the object as it is (its retention policy).
+    #[error(transparent)]
+    Retained(oss::Error),
+    /// Somebody else has changed the object meanwhile, so what was written here was not stored over it.
+    #[error("{0}")]
+    Conflict(Arc<str>),
     /// The file has no such extended attribute.
     #[error("no such attribute")]
     NoAttribute,
@@ -77,6 +105,12 @@ impl Error {
             | Self::NotADirectory
             | Self::IsADirectory
             | Self::ReadOnly
+            | Self::Exists
+            | Self::NotEmpty
+            | Self::Invalid(_)
+            | Self::NotPermitted(_)
+            | Self::FileTooLarge
+            | Self::NoSuchOffset
             | Self::NoAttribute
             | Self::NotSupported
             | Self::Interrupted
@@ -84,6 +118,9 @@ impl Error {
             | Self::Stale(_) => true,
             Self::BadHandle
             | Self::Abandoned
+            | Self::NoSpace(_)
+            | Self::Retained(_)
+            | Self::Conflict(_)
             | Self::Denied(_)
             | Self::Archived(_)
             | Self::CredentialsGone(_)
@@ -104,6 +141,9 @@ impl From<oss::Error> for Error {
             Kind::CredentialsGone => Self::CredentialsGone(error),
             Kind::CredentialsRefused => Self::CredentialsRefused(error),
             Kind::Cancelled => Self::Interrupted,
+            Kind::AlreadyExists => Self::Exists,
+            Kind::Immutable => Self::Retained(error),
+            Kind::TooLarge => Self::FileTooLarge,
             Kind::NoSuchBucket
             | Kind::ClockSkewed
             | Kind::WrongEndpoint { .. }
@@ -114,10 +154,7 @@ impl From<oss::Error> for Error {
             | Kind::Unavailable
             | Kind::Lied
             | Kind::Invalid
-            | Kind::AlreadyExists
-            | Kind::Immutable
             | Kind::NoSuchUpload
-            | Kind::TooLarge
             | Kind::Corrupt => Self::Unavailable(error),
         }
     }
@@ -134,6 +171,25 @@ impl From<read::Error> for Error {
             read::Error::Corrupt { .. } => Self::Corrupt(Arc::from(error.to_string())),
             // Nobody has interrupted the caller: the fetch that it waited for has ended without a result.
             read::Error::Abandoned => Self::Abandoned,
+        }
+    }
+}
+
+impl From<write::Error> for Error {
+    fn from(error: write::Error) -> Self {
+        use write::Error as Write;
+        match error {
+            Write::NoRoom { .. } => Self::NoSpace(Arc::from(error.to_string())),
+            Write::TooLong(_) => Self::FileTooLarge,
+            Write::Conflict { .. } | Write::Lost(_) => Self::Conflict(Arc::from(error.to_string())),
+            Write::Exists(_) => Self::Exists,
+            Write::Unlinked => Self::Stale(Arc::from(error.to_string())),
+            Write::Oss(error) => Self::from(error),
+            Write::Fetch(ref failure) => match failure.downcast_ref::<read::Error>() {
+                Some(read) => Self::from(read.clone()),
+                None => Self::Corrupt(Arc::from(error.to_string())),
+            },
+            Write::UploadGone(_) | Write::Staging(_) => Self::Corrupt(Arc::from(error.to_string())),
         }
     }
 }
@@ -160,6 +216,30 @@ impl From<tree::PathError> for Error {
             tree::PathError::Gone => Self::Stale(Arc::from(error.to_string())),
             tree::PathError::OtherKind => Self::NotADirectory,
             tree::PathError::Key(error) => error.into(),
+        }
+    }
+}
+
+impl From<tree::ChangeError> for Error {
+    fn from(error: tree::ChangeError) -> Self {
+        use tree::ChangeError;
+        match error {
+            ChangeError::Stale => Self::Stale(Arc::from(error.to_string())),
+            ChangeError::NotFound => Self::NotFound,
+            ChangeError::Exists(_) => Self::Exists,
+            ChangeError::IsDirectory => Self::IsADirectory,
+            ChangeError::NotDirectory => Self::NotADirectory,
+            ChangeError::NotEmpty => Self::NotEmpty,
+            ChangeError::IntoItself => Self::Invalid("a directory cannot be moved into itself"),
+        }
+    }
+}
+
+impl From<tree::OverlayError> for Error {
+    fn from(error: tree::OverlayError) -> Self {
+        match error {
+            tree::OverlayError::Stale(stale) => stale.into(),
+            tree::OverlayError::Full => Self::NoSpace(Arc::from(error.to_string())),
         }
     }
 }

@@ -4,9 +4,10 @@
 //! handle stays open like any other.
 
 use std::fs::File;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use super::FileSystem;
+use super::files::Content;
 use crate::tree::Ino;
 
 impl FileSystem {
@@ -21,9 +22,11 @@ impl FileSystem {
         if !self.capabilities.passthrough() {
             return None;
         }
-        let handles = self.handles.read().unwrap_or_else(PoisonError::into_inner);
-        let (_, file) = handles.get(&handle)?;
-        file.local()
+        match self.handle(handle).ok()?.1 {
+            Content::Stored(file) => file.local(),
+            // The kernel would read the bytes of before.
+            Content::Written(_) => None,
+        }
     }
 
     /// True if [`FileSystem::look`] should come before an inode is opened: its first open decides who reads it.
@@ -31,10 +34,7 @@ impl FileSystem {
         if !self.capabilities.passthrough() {
             return false;
         }
-        let is_open = {
-            let files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
-            files.contains_key(&ino)
-        };
+        let is_open = self.open_files().contains_key(&ino);
         let version = self.tree().version(ino);
         !is_open && version.is_ok_and(|version| self.reader.needs_look(&version))
     }

@@ -12,20 +12,25 @@
 //! - [`ask`][]: the questions to OSS that a lookup needs, and what the role may ask ([`capabilities`]).
 //! - [`files`][]: open, read, release; [`mode`]: how the kernel reads, [`local`]: what it may read by itself.
 //! - [`directories`][]: opendir, readdir; [`listing`] fetches the pages, [`view`] shows them.
-//! - [`xattrs`][]: `user.oss.*`.
+//! - [`xattrs`][]: `user.oss.*`, and those that are kept in this mount.
+//! - [`change`][]: names and attributes that this mount changes. [`links`]: symbolic links. [`writing`]: content.
 
 mod ahead;
 mod ask;
 mod attributes;
 mod capabilities;
+mod change;
 mod directories;
 mod error;
+mod fetch;
 mod files;
+mod links;
 mod listing;
 mod local;
 mod mode;
 mod names;
 mod view;
+mod writing;
 mod xattrs;
 
 use std::collections::HashMap;
@@ -36,26 +41,30 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
 
 use crate::metrics::Metrics;
 use crate::object::Prefix;
 use crate::oss::Bucket;
-use crate::read::{self, Reader};
+use crate::read::Reader;
 use crate::tree::{Choice, Cold, Globs, Ino, Left, Tree, Ttl, Why};
+use crate::write::{Exclusive, Writer};
 
-pub use attributes::{Attributes, Ownership};
+pub use crate::write::{NeedsRoom, Process};
+pub use attributes::{Attributes, FileKind, Ownership};
 pub use capabilities::{Capabilities, Probe};
+pub use change::{Maker, SetAttributes, SetXattr};
 pub use error::Error;
-pub use files::PendingRead;
+pub use fetch::fetch;
+pub use files::{PendingRead, ReadBytes};
 pub use mode::{Mode, Opened};
 pub use names::{Entry, Found};
 pub use view::{DirectoryEntry, DirectoryView, Room};
-
-pub use crate::read::Served;
+pub use writing::{Seek, Unstored, WriteBy, WriteOpen};
 
 use ahead::Ahead;
 use directories::OpenDirectory;
-use files::OpenFile;
+use files::{OpenFile, OpenHandle};
 
 /// What a [`FileSystem`] is made with.
 #[derive(Debug, Clone)]
@@ -78,24 +87,29 @@ pub struct Config {
     /// Pages that all open directories together may hold, or have asked for, ahead of their readers: 1000 entries, about
     /// 200 KB each.
     pub listing_pages_max: usize,
+    /// Nothing may be changed.
+    pub read_only: bool,
+    /// Whether O_EXCL is decided here or by OSS.
+    pub exclusive_create: Exclusive,
     /// Owner and modes of everything.
     pub ownership: Ownership,
 }
 
-/// One bucket, or a directory of it, as a read-only file system. Shared as `Arc`.
+/// One bucket, or a directory of it, as a file system. Shared as `Arc`.
 #[derive(Debug)]
 pub struct FileSystem {
     config: Config,
     bucket: Arc<Bucket>,
     reader: Arc<Reader>,
+    writer: Arc<Writer>,
     metrics: Arc<Metrics>,
     runtime: Handle,
     capabilities: Capabilities,
     tree: Mutex<Tree>,
-    /// One per open inode, shared by its handles. Its lock is taken alone or before the tree's, never after it.
+    /// One per open inode, shared by its handles, and one for each that is not stored. Its lock is taken alone or before the tree's, never after it.
     files: Mutex<HashMap<Ino, OpenFile>>,
     /// By handle. READ looks here, so it is a lock for many readers.
-    handles: RwLock<HashMap<u64, (Ino, Arc<read::File>)>>,
+    handles: RwLock<HashMap<u64, OpenHandle>>,
     directories: Mutex<HashMap<u64, Arc<tokio::sync::Mutex<OpenDirectory>>>>,
     /// One for each page that is ahead of its reader.
     listing_pages: Arc<Semaphore>,
@@ -105,6 +119,10 @@ pub struct FileSystem {
     /// The reasons for hiding keys that were already told.
     said_hidden: Mutex<Vec<Why>>,
     ahead: Ahead,
+    /// Changes under way, which end also if their callers don't wait.
+    changes: TaskTracker,
+    unfinished: change::Unfinished,
+    moving: writing::Moving,
 }
 
 impl FileSystem {
@@ -115,17 +133,20 @@ impl FileSystem {
         capabilities: Capabilities,
         bucket: Arc<Bucket>,
         reader: Arc<Reader>,
+        writer: Arc<Writer>,
         metrics: Arc<Metrics>,
         runtime: Handle,
     ) -> Arc<Self> {
         let ttl = Ttl::new(config.attr_ttl, config.negative_ttl);
         let ttl = ttl.immutable(config.immutable.clone());
         let tree = Tree::new(config.prefix.clone(), ttl, config.names_max, Instant::now());
+        let tree = tree.show_links();
         let listing_pages = Arc::new(Semaphore::new(config.listing_pages_max));
         Arc::new_cyclic(|fs| Self {
             config,
             bucket,
             reader,
+            writer,
             metrics,
             runtime,
             capabilities,
@@ -138,7 +159,16 @@ impl FileSystem {
             crowded: OnceLock::new(),
             said_hidden: Mutex::default(),
             ahead: Ahead::new(Weak::clone(fs)),
+            changes: TaskTracker::new(),
+            unfinished: change::Unfinished::default(),
+            moving: writing::Moving::default(),
         })
+    }
+
+    /// Where changes run: each to its end, whether its caller waits or not.
+    #[must_use]
+    pub fn changes(&self) -> TaskTracker {
+        self.changes.clone()
     }
 
     /// Wakes `waker`, whose channel has room for one, when the kernel holds too many names: [`Self::coldest`] says which it
@@ -154,7 +184,8 @@ impl FileSystem {
         (tree.coldest(max, choice), tree.left_to_ask())
     }
 
-    /// The tree. Held for microseconds: never across an await, and no other lock is taken while it is held.
+    /// The tree. Held for microseconds: never across an await, and no other lock is taken while it is held, but that of a file
+    /// that is written, to ask it for its size.
     fn tree(&self) -> MutexGuard<'_, Tree> {
         self.tree.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::ahead::Purpose;
 use super::ask::{Answer, Guess};
-use super::{Attributes, Error, FileSystem};
+use super::{Attributes, Error, FileSystem, links};
 use crate::op::Op;
 use crate::tree::{Choice, Ino, Kind, Known, NameError, Settled, Tree, valid_name};
 
@@ -141,6 +141,11 @@ impl FileSystem {
         let mut tree = self.tree();
         let settled = match answer {
             Answer::Object(meta) => tree.found_object(parent, name, &meta, asked),
+            Answer::Link(link) => {
+                let text = links::text(&tree, &self.bucket, parent, &link.itself);
+                let told = (&link.itself.etag, link.modified);
+                tree.found_symlink(parent, name, told, Some(&text), asked)
+            }
             Answer::Directory => tree.found_directory(parent, name, asked),
             Answer::Nothing => tree.found_nothing(parent, name, asked),
         };
@@ -179,7 +184,7 @@ impl FileSystem {
     /// Takes note of a lookup; true if it has found a file.
     fn note_found(&self, parent: Ino, found: &Found) -> bool {
         let is_file = match found {
-            Found::Entry(entry) => !entry.attributes.directory,
+            Found::Entry(entry) => !entry.attributes.is_directory(),
             Found::Nothing(_) => false,
         };
         if is_file {
@@ -201,8 +206,8 @@ impl FileSystem {
         ino: Ino,
         ttl: Duration,
     ) -> Option<Entry> {
-        let node = tree.remember(ino)?;
-        let attributes = Attributes::of(ino, node, &self.config.ownership, ttl);
+        tree.remember(ino)?;
+        let attributes = Attributes::of(tree, ino, &self.config.ownership, ttl)?;
         self.gauge(tree);
         Some(Entry {
             fs: Arc::clone(self),
@@ -243,8 +248,11 @@ impl FileSystem {
         if node.is_stale() && node.opens() == 0 {
             return Some(Err(crate::tree::Stale.into()));
         }
-        if ttl > Duration::ZERO || node.opens() > 0 || ino == Ino::ROOT {
-            return Some(Ok(Attributes::of(ino, node, &self.config.ownership, ttl)));
+        // An orphan has no name that could be asked for.
+        let is_held = node.opens() > 0 || node.is_orphan() || ino == Ino::ROOT;
+        if ttl > Duration::ZERO || is_held {
+            let attributes = Attributes::of(&tree, ino, &self.config.ownership, ttl);
+            return Some(attributes.ok_or(crate::tree::Stale.into()));
         }
         None
     }
@@ -255,14 +263,14 @@ impl FileSystem {
     /// [`Error::Stale`] if it is not, or what OSS says.
     pub async fn attributes(&self, op: &Op, ino: Ino) -> Result<Attributes, Error> {
         self.check(op, ino, Purpose::Attributes).await?;
+        self.attributes_now(ino)
+    }
+
+    /// The attributes of an inode as the tree has them, whatever their age.
+    pub(super) fn attributes_now(&self, ino: Ino) -> Result<Attributes, Error> {
         let tree = self.tree();
-        let node = tree.node(ino).ok_or(crate::tree::Stale)?;
-        Ok(Attributes::of(
-            ino,
-            node,
-            &self.config.ownership,
-            tree.fresh_for(ino, Instant::now()),
-        ))
+        let ttl = tree.fresh_for(ino, Instant::now());
+        Ok(Attributes::of(&tree, ino, &self.config.ownership, ttl).ok_or(crate::tree::Stale)?)
     }
 
     /// Asks OSS whether an inode is still what its name shows.
@@ -295,7 +303,7 @@ fn guess(tree: &Tree, ino: Ino) -> Guess {
 }
 
 /// A name that no key can show is a name of nothing; one that is too long is said to be.
-fn name_error(error: NameError) -> Error {
+pub(super) fn name_error(error: NameError) -> Error {
     match error {
         NameError::TooLong => Error::NameTooLong,
         NameError::Empty | NameError::Dots | NameError::NotUtf8 | NameError::Forbidden => {

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::OwnedMutexGuard;
 
 use super::directories::{DOTS, OpenDirectory};
-use super::{Entry, FileSystem};
+use super::{Entry, FileKind, FileSystem};
 use crate::object::ObjectType;
-use crate::tree::{self, Ino, Known, Node, Position, Settled, Stale, Tree, What};
+use crate::tree::{self, Ino, Kind, Known, Node, Position, Shown, Stale, Tree, What};
 
 /// The attributes of a page that has lain longer than this are not believed: the kernel looks each name up when it is
 /// used.
@@ -25,8 +25,8 @@ pub struct DirectoryEntry<'a> {
     pub name: &'a str,
     /// Where the next readdir goes on.
     pub cookie: u64,
-    /// True for a directory.
-    pub directory: bool,
+    /// What it is.
+    pub kind: FileKind,
     /// `d_ino`.
     pub number: u64,
     /// With [`DirectoryView::fill_plus`]: the inode, counted for the kernel. `None` for `.` and `..`.
@@ -69,15 +69,17 @@ impl DirectoryView {
     pub fn fill(&self, mut take: impl FnMut(DirectoryEntry<'_>) -> Room) {
         let fs = &self.fs;
         let parent = self.directory.ino;
-        self.each(|name, cookie, directory, _| {
-            let number = match fs.tree().known(parent, name, Instant::now()) {
-                Known::Fresh(ino) | Known::Expired(ino) => ino.get(),
-                Known::Absent { .. } | Known::Unknown | Known::Stale => UNKNOWN_INO,
+        self.each(|name, cookie, kind, listed| {
+            let number = match listed.map(|listed| fs.tree().shown(parent, listed, Instant::now()))
+            {
+                Some(Shown::Inode(ino)) => ino.get(),
+                Some(Shown::Gone) => return Room::More,
+                Some(Shown::Name) | None => UNKNOWN_INO,
             };
             take(DirectoryEntry {
                 name,
                 cookie,
-                directory,
+                kind,
                 number,
                 entry: None,
             })
@@ -90,7 +92,7 @@ impl DirectoryView {
         let mut told = std::mem::take(&mut self.told);
         let parent = self.directory.ino;
         let above = self.fs.tree().node(parent).map_or(parent, Node::parent);
-        self.each(|name, cookie, directory, listed| {
+        self.each(|name, cookie, mut kind, listed| {
             let (number, entry) = match listed {
                 None if cookie == 1 => (parent.get(), None),
                 None => (above.get(), None),
@@ -111,13 +113,14 @@ impl DirectoryView {
                             }
                         }
                     };
+                    kind = entry.attributes().kind;
                     (entry.attributes().ino.get(), Some(entry))
                 }
             };
             take(DirectoryEntry {
                 name,
                 cookie,
-                directory,
+                kind,
                 number,
                 entry,
             })
@@ -145,16 +148,10 @@ impl DirectoryView {
 
     /// What the tree says of an entry. One that it has let go since its page came is told to it again.
     fn look(&self, tree: &mut Tree, entry: &tree::Entry, now: Instant) -> Look {
-        let parent = self.directory.ino;
-        match tree.known(parent, &entry.name, now) {
-            Known::Fresh(ino) | Known::Expired(ino) => Look::Shown(ino),
-            Known::Unknown => match tree.found_entry(parent, entry) {
-                Settled::Entry(ino) => Look::Shown(ino),
-                Settled::Absent => Look::Gone,
-                Settled::AskAgain | Settled::Stale => Look::Unclear,
-            },
-            Known::Absent { .. } => Look::Gone,
-            Known::Stale => Look::Unclear,
+        match tree.shown(self.directory.ino, entry, now) {
+            Shown::Inode(ino) => Look::Shown(ino),
+            Shown::Gone => Look::Gone,
+            Shown::Name => Look::Unclear,
         }
     }
 
@@ -171,11 +168,8 @@ impl DirectoryView {
             }
             let (_, entries) = self.entries();
             for entry in entries {
-                let must_ask = is_link(entry)
-                    && matches!(
-                        tree.known(self.directory.ino, &entry.name, now),
-                        Known::Unknown | Known::Expired(_)
-                    );
+                let must_ask =
+                    is_link(entry) && lacks_target(&tree, self.directory.ino, entry, now);
                 let look = match must_ask {
                     true => Look::Unclear,
                     false => self.look(&mut tree, entry, now),
@@ -219,19 +213,32 @@ impl DirectoryView {
         }
     }
 
-    fn each(&self, mut take: impl FnMut(&str, u64, bool, Option<&tree::Entry>) -> Room) {
+    /// The cookie of the last entry, if there are entries and this mount has removed all of them since their page came.
+    pub(super) fn all_gone(&self) -> Option<u64> {
+        let (first, entries) = self.entries();
+        if self.after < DOTS || entries.is_empty() {
+            return None;
+        }
+        let (mut tree, now) = (self.fs.tree(), Instant::now());
+        let is_gone = |entry| tree.shown(self.directory.ino, entry, now) == Shown::Gone;
+        let count = entries.len() as u64;
+        entries.iter().all(is_gone).then(|| first + count - 1)
+    }
+
+    fn each(&self, mut take: impl FnMut(&str, u64, FileKind, Option<&tree::Entry>) -> Room) {
         for (cookie, name) in [(1, "."), (2, "..")] {
-            if self.after < cookie && take(name, cookie, true, None) == Room::Full {
+            if self.after < cookie && take(name, cookie, FileKind::Directory, None) == Room::Full {
                 return;
             }
         }
         let (first, entries) = self.entries();
         for (cookie, entry) in (first..).zip(entries) {
-            let directory = matches!(
-                entry.what,
-                What::Directory | What::Local { directory: true }
-            );
-            if take(&entry.name, cookie, directory, Some(entry)) == Room::Full {
+            let kind = match &entry.what {
+                What::Directory | What::Local { directory: true } => FileKind::Directory,
+                What::Object(_) if is_link(entry) => FileKind::Symlink,
+                What::Object(_) | What::Local { directory: false } => FileKind::File,
+            };
+            if take(&entry.name, cookie, kind, Some(entry)) == Room::Full {
                 return;
             }
         }
@@ -243,5 +250,17 @@ fn is_link(entry: &tree::Entry) -> bool {
     match &entry.what {
         What::Object(meta) => meta.kind == ObjectType::Symlink,
         What::Directory | What::Local { .. } => false,
+    }
+}
+
+/// True if the target of a link has to be asked for.
+fn lacks_target(tree: &Tree, parent: Ino, entry: &tree::Entry, now: Instant) -> bool {
+    match tree.known(parent, &entry.name, now) {
+        Known::Unknown | Known::Expired(_) => true,
+        Known::Fresh(ino) => match tree.node(ino).map(Node::kind) {
+            Some(Kind::Symlink(link)) => link.target().is_none(),
+            Some(Kind::Directory | Kind::Object(_) | Kind::File(_)) | None => false,
+        },
+        Known::Absent { .. } | Known::Stale => false,
     }
 }

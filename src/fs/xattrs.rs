@@ -1,4 +1,4 @@
-//! `user.oss.*`: what OSS says of an object beyond what stat(2) can show.
+//! Extended attributes: `user.oss.*` is what OSS says of an object beyond what stat(2) can show; others were set in this mount.
 
 use super::ahead::Purpose;
 use super::{Error, FileSystem};
@@ -17,7 +17,7 @@ const TYPE: &str = "user.oss.type";
 impl FileSystem {
     /// The value of an extended attribute, if the tree has it.
     #[must_use]
-    pub fn xattr_known(&self, ino: Ino, name: &str) -> Option<Result<String, Error>> {
+    pub fn xattr_known(&self, ino: Ino, name: &str) -> Option<Result<Vec<u8>, Error>> {
         if !name.starts_with("user.") {
             return Some(Err(Error::NotSupported));
         }
@@ -25,9 +25,15 @@ impl FileSystem {
         let Some(node) = tree.node(ino) else {
             return Some(Err(Stale.into()));
         };
+        let kept = tree
+            .overlay(ino)
+            .and_then(|overlay| overlay.xattrs.get(name));
+        if let Some(kept) = kept {
+            return Some(Ok(kept.to_vec()));
+        }
         match node.kind() {
             Kind::Directory | Kind::File(_) | Kind::Symlink(_) => Some(Err(Error::NoAttribute)),
-            Kind::Object(object) => value(object, name),
+            Kind::Object(object) => value(object, name).map(|value| value.map(String::into_bytes)),
         }
     }
 
@@ -35,7 +41,7 @@ impl FileSystem {
     ///
     /// # Errors
     /// [`Error::NoAttribute`] if OSS does not tell it either, [`Error::Stale`], or what OSS says.
-    pub async fn xattr(&self, op: &Op, ino: Ino, name: &str) -> Result<String, Error> {
+    pub async fn xattr(&self, op: &Op, ino: Ino, name: &str) -> Result<Vec<u8>, Error> {
         self.check(op, ino, Purpose::Attributes).await?;
         self.xattr_known(ino, name)
             .unwrap_or(Err(Error::NoAttribute))
@@ -48,13 +54,14 @@ impl FileSystem {
     pub fn xattr_names(&self, ino: Ino) -> Result<Vec<u8>, Error> {
         let tree = self.tree();
         let node = tree.node(ino).ok_or(Stale)?;
-        Ok(match node.kind() {
-            Kind::Directory | Kind::File(_) | Kind::Symlink(_) => Vec::new(),
-            Kind::Object(_) => [ETAG, CRC64, STORAGE_CLASS, TYPE]
-                .iter()
-                .flat_map(|name| name.bytes().chain([0]))
-                .collect(),
-        })
+        let told: &[&str] = match node.kind() {
+            Kind::Directory | Kind::File(_) | Kind::Symlink(_) => &[],
+            Kind::Object(_) => &[ETAG, CRC64, STORAGE_CLASS, TYPE],
+        };
+        let kept = tree.overlay(ino).map(|overlay| overlay.xattrs.keys());
+        let kept = kept.into_iter().flatten().map(|name| &**name);
+        let names = told.iter().copied().chain(kept);
+        Ok(names.flat_map(|name| name.bytes().chain([0])).collect())
     }
 }
 

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use fuser::{Errno, FileAttr, FileType, Generation, INodeNo, ReplyEntry};
 use tokio::runtime::Handle;
+use tokio_util::task::TaskTracker;
 
 use super::errno::errno;
 use super::pending::Pending;
-use crate::fs::{Attributes, Entry, Error, Found};
+use crate::fs::{Attributes, Entry, Error, FileKind, Found};
 use crate::metrics::Metrics;
-use crate::op::Op;
+use crate::op::{Caller, Op};
 use crate::tree::Ino;
 
 /// A reply that can be an error.
@@ -46,6 +47,8 @@ pub(super) struct Answering {
     pub(super) pending: Arc<Pending>,
     pub(super) runtime: Handle,
     pub(super) metrics: Arc<Metrics>,
+    /// Where changes run.
+    pub(super) changes: TaskTracker,
 }
 
 impl Answering {
@@ -75,6 +78,28 @@ impl Answering {
                 Err(error) => refuse(&metrics, op, reply, &error),
             }
         });
+    }
+
+    /// Works on a change in a task that goes on to its end whoever waits: half a change would be worse than an answer that nobody
+    /// hears. A caller that was killed is answered EINTR.
+    pub(super) fn whole<R: Refuse, T, F>(
+        &self,
+        op: Op,
+        reply: R,
+        work: impl FnOnce(Arc<Op>) -> F,
+        answer: impl FnOnce(R, T) + Send + 'static,
+    ) where
+        F: Future<Output = Result<T, Error>> + Send + 'static,
+        T: Send + 'static,
+    {
+        // Nobody cancels this one.
+        let own = Op::new(op.name(), op.ino(), Caller::Thread(0));
+        let task = self.changes.spawn_on(work(Arc::new(own)), &self.runtime);
+        let ends = |_| async move {
+            // It ends without a result only with the runtime.
+            task.await.unwrap_or(Err(Error::Interrupted))
+        };
+        self.later(op, reply, ends, answer);
     }
 
     /// Answers a request at once.
@@ -128,17 +153,13 @@ pub(super) fn file_attr(attributes: &Attributes) -> FileAttr {
         ino: number(attributes.ino),
         size: attributes.size,
         blocks: attributes.size.div_ceil(512),
-        atime: attributes.modified,
+        atime: attributes.accessed,
         mtime: attributes.modified,
-        ctime: attributes.modified,
+        ctime: attributes.changed,
         crtime: attributes.modified,
-        kind: if attributes.directory {
-            FileType::Directory
-        } else {
-            FileType::RegularFile
-        },
+        kind: file_type(attributes.kind),
         perm: attributes.mode,
-        nlink: 1,
+        nlink: attributes.links,
         uid: attributes.uid,
         gid: attributes.gid,
         rdev: 0,
@@ -146,6 +167,20 @@ pub(super) fn file_attr(attributes: &Attributes) -> FileAttr {
         blksize: 1 << 20,
         flags: 0,
     }
+}
+
+/// The kernel's word for what an inode is.
+pub(super) fn file_type(kind: FileKind) -> FileType {
+    match kind {
+        FileKind::File => FileType::RegularFile,
+        FileKind::Directory => FileType::Directory,
+        FileKind::Symlink => FileType::Symlink,
+    }
+}
+
+/// Answers a request that has made something.
+pub(super) fn made(reply: ReplyEntry, made: Entry) {
+    entry(reply, Found::Entry(made));
 }
 
 /// Answers a LOOKUP. "No such name" is an entry too, with inode 0 and its own time to live.

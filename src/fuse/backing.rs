@@ -14,6 +14,10 @@ use crate::metrics::Metrics;
 /// What the kernel keeps of an inode stays right, for an inode is one version. Nothing is dirty, so no FLUSH is needed.
 const CACHED: FopenFlags = FopenFlags::FOPEN_KEEP_CACHE.union(FopenFlags::FOPEN_NOFLUSH);
 
+/// Of a handle that may write: its FLUSH says when the file is to be stored. The pages stay right: the kernel writes through them, and cuts them off,
+/// by itself.
+const WRITTEN: FopenFlags = FopenFlags::FOPEN_KEEP_CACHE;
+
 /// The kernel refuses a backing file beside `FOPEN_KEEP_CACHE` (`FOPEN_PASSTHROUGH_MASK`).
 const UNCACHED: FopenFlags = FopenFlags::FOPEN_NOFLUSH;
 
@@ -82,6 +86,23 @@ impl Backings {
                 unreachable!("a handle has this mode only with a backing file")
             }
         }
+    }
+
+    /// Counts a handle that may write, and says how the kernel is to use it. `None` while others have the backing file: they would go on
+    /// reading what was there before.
+    pub(super) fn open_written(&self, ino: u64, handle: u64, wish: Wish) -> Option<FopenFlags> {
+        let mut table = self.lock();
+        let handles = table.inodes.entry(ino).or_default();
+        if handles.handles.is_passthrough() {
+            return None;
+        }
+        let mode = handles.handles.choose(wish, false);
+        handles.handles.open(mode);
+        table.handles.insert(handle, mode);
+        Some(match mode {
+            Mode::Direct | Mode::PassthroughDirect => FopenFlags::FOPEN_DIRECT_IO,
+            Mode::Cached | Mode::Passthrough => WRITTEN,
+        })
     }
 
     /// Chooses the mode and counts the handle.

@@ -14,6 +14,16 @@ pub(super) fn errno(error: &Error) -> Errno {
         Error::NotADirectory => Errno::ENOTDIR,
         Error::IsADirectory => Errno::EISDIR,
         Error::ReadOnly => Errno::EROFS,
+        Error::Exists => Errno::EEXIST,
+        Error::NotEmpty => Errno::ENOTEMPTY,
+        Error::Invalid(_) => Errno::EINVAL,
+        // What every program takes for "this file system has no such thing" (link(2): "does not support the creation of hard links").
+        Error::NotPermitted(_) | Error::Retained(_) => Errno::EPERM,
+        Error::NoSpace(_) => Errno::ENOSPC,
+        Error::NoSuchOffset => Errno::ENXIO,
+        Error::FileTooLarge => Errno::EFBIG,
+        // As NFS says it: the file under this handle is not the one that it was opened on.
+        Error::Conflict(_) => Errno::ESTALE,
         Error::NoAttribute => Errno::ENODATA,
         Error::NotSupported => Errno::EOPNOTSUPP,
         Error::BadHandle => Errno::EBADF,

@@ -18,6 +18,8 @@ pub struct MountOptions {
     pub source: String,
     /// Let other users in. Permissions are then checked by the modes that files show.
     pub allow_other: bool,
+    /// The kernel refuses every change by itself (EROFS).
+    pub read_only: bool,
 }
 
 /// A mount that was made, and the descriptor on which the kernel speaks of it.
@@ -49,7 +51,8 @@ pub fn mount(mountpoint: &Path, options: &MountOptions) -> io::Result<Mounted> {
     if options.allow_other {
         data.push_str(",allow_other");
     }
-    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_RDONLY;
+    let mut flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    flags.set(MsFlags::MS_RDONLY, options.read_only);
     nix::mount::mount(
         Some(options.source.as_str()),
         &mountpoint,

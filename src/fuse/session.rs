@@ -65,6 +65,7 @@ impl Session {
             pending: Arc::clone(&pending),
             runtime: runtime.clone(),
             metrics,
+            changes: fs.changes(),
         };
         let mut config = fuser::Config::default();
         config.n_threads = Some(options.threads);

@@ -10,7 +10,7 @@ use std::os::fd::OwnedFd;
 
 use fuser::{ReplyData, RequestId};
 
-use crate::fs::Served;
+use crate::fs::ReadBytes;
 
 /// Bytes of `struct fuse_out_header`.
 const HEADER_BYTES: usize = 16;
@@ -26,7 +26,7 @@ impl Straddled {
     }
 
     /// Answers a READ.
-    pub(super) fn answer(&self, request: RequestId, reply: ReplyData, served: &Served) {
+    pub(super) fn answer(&self, request: RequestId, reply: ReplyData, served: &ReadBytes) {
         let Some(halves) = served.halves() else {
             return served.with(|bytes| reply.data(bytes));
         };

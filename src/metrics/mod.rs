@@ -171,6 +171,44 @@ group! {
 }
 
 group! {
+    /// Writing of files.
+    WriteMetrics {
+        /// Bytes written by programs.
+        written_bytes: Counter,
+        /// Bytes of memory that staged writes take now.
+        staged_bytes: Gauge,
+        /// Bytes of the staging directory that staged writes take now.
+        staged_disk_bytes: Gauge,
+        /// Bytes copied within memory, so that chunks of which little was named could be let go.
+        compacted_bytes: Counter,
+        /// Staged bytes let go because OSS had them, before the file was stored.
+        let_go_bytes: Counter,
+        /// Parts sent, behind the writer and by commits.
+        parts_sent: Counter,
+        /// Parts that OSS copied from objects.
+        parts_copied: Counter,
+        /// Parts that could not be sent or copied.
+        part_failures: Counter,
+        /// Files stored.
+        commits: Counter,
+        /// Commits that failed.
+        commit_failures: Counter,
+        /// Commits that nobody asked for, because bytes that only the upload had were needed.
+        early_commits: Counter,
+        /// Commits that found an object that somebody else had changed.
+        conflicts: Counter,
+        /// Parts that OSS copied and told no checksum of.
+        unverified_copies: Counter,
+        /// Uploads given up.
+        uploads_aborted: Counter,
+        /// Writes that had to wait for room.
+        waits: Counter,
+        /// Writes refused because there was no room and nothing on its way up.
+        refusals: Counter,
+    }
+}
+
+group! {
     /// The tree of names.
     TreeMetrics {
         /// Lookups answered from memory.
@@ -213,6 +251,8 @@ pub struct Metrics {
     pub disk: DiskMetrics,
     /// `rolefs_read_…`
     pub read: ReadMetrics,
+    /// `rolefs_write_…`
+    pub write: WriteMetrics,
     /// `rolefs_tree_…`
     pub tree: TreeMetrics,
     /// `rolefs_fuse_…`
@@ -238,6 +278,8 @@ impl Metrics {
             .register(registry.sub_registry_with_prefix("disk"));
         self.read
             .register(registry.sub_registry_with_prefix("read"));
+        self.write
+            .register(registry.sub_registry_with_prefix("write"));
         self.tree
             .register(registry.sub_registry_with_prefix("tree"));
         self.fuse
@@ -266,6 +308,7 @@ mod tests {
             "cache",
             "disk",
             "read",
+            "write",
             "tree",
             "fuse",
         ] {

@@ -125,7 +125,7 @@ impl Symlink {
         }
     }
 
-    /// The target as OSS has it (a key of the bucket), if it is known: a listing does not tell it.
+    /// What readlink(2) answers, if it is known: a listing does not tell it.
     #[must_use]
     pub fn target(&self) -> Option<&str> {
         self.target.as_deref().filter(|_| !self.doubtful)

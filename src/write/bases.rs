@@ -85,6 +85,11 @@ impl Bases {
         &self.0[id.0 as usize]
     }
 
+    /// Another object has the same bytes: they are taken from there from now on.
+    pub fn replace(&mut self, id: BaseId, base: Base) {
+        self.0[id.0 as usize] = base;
+    }
+
     /// OSS refused to copy from it: what it takes from now on. A plan that is made anew respects it.
     pub fn set_copying(&mut self, id: BaseId, copying: Copying) {
         self.0[id.0 as usize].copying = copying;

@@ -89,6 +89,23 @@ impl Draft {
         self.parts.wrote(at..at + bytes);
     }
 
+    /// Staged bytes at `at` lie elsewhere in staging now: the file is what it was. Not while a commit runs, which would take them for
+    /// changed.
+    pub fn moved(&mut self, at: u64, staged: &StagedRange) {
+        let bytes = staged.range.end - staged.range.start;
+        debug_assert!(at + bytes <= self.map.len());
+        let place = Place::Staged {
+            chunk: staged.chunk,
+            offset: staged.range.start,
+        };
+        self.map.write(at..at + bytes, place);
+    }
+
+    /// The object `old` was copied to another key, and the copy is `new`: what lies in the one lies in the other too.
+    pub fn renamed(&mut self, old: BaseId, new: Base) {
+        self.bases.replace(old, new);
+    }
+
     /// The file has `len` bytes.
     pub fn truncate(&mut self, len: u64) {
         self.map.truncate(len);
@@ -244,6 +261,11 @@ impl Draft {
     pub fn upload_lost(&mut self) -> bool {
         self.parts.ended(&self.map);
         self.map.totals().uploaded == 0
+    }
+
+    /// OSS does not have this part as it was sent. True if nothing was lost with it: it is sent again.
+    pub fn part_lost(&mut self, number: PartNumber) -> bool {
+        self.parts.lost(number, &self.map)
     }
 
     /// The sizes of its parts.

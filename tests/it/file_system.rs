@@ -39,7 +39,7 @@ async fn lookup(
     })
 }
 
-async fn open(fs: &FileSystem, ino: Ino) -> Result<u64, Error> {
+async fn open(fs: &Arc<FileSystem>, ino: Ino) -> Result<u64, Error> {
     let opened = match fs.open_known(ino) {
         Some(known) => known,
         None => fs.open(&op(), ino).await,
@@ -47,7 +47,7 @@ async fn open(fs: &FileSystem, ino: Ino) -> Result<u64, Error> {
     opened.map(|opened| opened.handle)
 }
 
-async fn read(fs: &FileSystem, handle: u64, offset: u64, len: u64) -> Result<Vec<u8>, Error> {
+async fn read(fs: &Arc<FileSystem>, handle: u64, offset: u64, len: u64) -> Result<Vec<u8>, Error> {
     let served = match fs.try_read(handle, offset, len)? {
         Ok(served) => served,
         Err(pending) => fs.read(&op(), pending).await?,
@@ -181,7 +181,7 @@ async fn a_role_that_may_only_list_sees_and_a_role_that_may_only_get_opens() {
     assert_eq!(missing, ["oss:GetObject"]);
     let directory = lookup(&fs, Ino::ROOT, "d").await.unwrap().unwrap();
     let file = lookup(&fs, directory.ino, "x").await.unwrap().unwrap();
-    assert_eq!((directory.directory, file.size), (true, 7));
+    assert_eq!((directory.is_directory(), file.size), (true, 7));
     assert!(lookup(&fs, Ino::ROOT, "y").await.unwrap().is_none());
     let handle = open(&fs, file.ino).await.unwrap();
     let refused = read(&fs, handle, 0, 10).await;

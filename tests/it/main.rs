@@ -3,6 +3,7 @@
 //! - [`tidy`]: the rules of the source tree itself.
 //! - [`mount`]: the main job, by real mounts of a development server.
 //! - [`bytes`]: the bytes of a file are those of its object, however they are read.
+//! - [`changes`]: names that a mount makes, moves and removes.
 //! - [`names`]: what keys can be names, and what becomes of those that cannot.
 //! - [`directories`]: listings that are long, and that change while they are read.
 //! - [`freshness`]: how soon others' changes are seen, and that an open file is one version.
@@ -15,10 +16,13 @@
 //! - [`streams`]: the same under speed: many readers, any pattern, little memory, a link that breaks and stalls.
 //! - [`small`]: small files, one request each, and ahead of their readers. [`warm`]: `--prefetch-list` and `rolefs warm`.
 //! - [`file_system`]: names, directories and files against one, without a kernel.
+//! - [`fs_model`]: any changes in any order, against a naive file system.
 //! - [`credentials`]: sets that rotate, run out, come late or torn, and stay secret.
 //! - [`roles`]: what a role may not do is named, at start and later.
 //! - [`preflight`]: what can be wrong before mounting is one sentence. [`background`]: the way from the prompt and back.
+//! - [`written`]: what programs write to a mount is stored when they are told so, and read at once.
 //! - [`wire`]: every write of the wire against a development server, with lost answers, faults and roles.
+//! - [`writes`]: files that are written, without a kernel.
 //! - [`interrupts`]: whoever is killed while waiting for us is gone at once.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
@@ -29,6 +33,7 @@
 
 mod background;
 mod bytes;
+mod changes;
 mod credentials;
 mod directories;
 mod disk_cache;
@@ -37,6 +42,7 @@ mod disk_slow;
 mod faults;
 mod file_system;
 mod freshness;
+mod fs_model;
 mod harness;
 mod interrupts;
 mod kernel;
@@ -56,3 +62,5 @@ mod streams;
 mod tidy;
 mod warm;
 mod wire;
+mod writes;
+mod written;

@@ -78,6 +78,7 @@ fn the_kernel_is_asked_to_forget_what_is_too_much() {
     let options = MountOptions {
         source: "test".to_owned(),
         allow_other: false,
+        read_only: true,
     };
     let mounted = fuse::mount(directory.path(), &options).unwrap();
     let session = Session::new(

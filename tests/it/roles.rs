@@ -75,7 +75,7 @@ fn a_role_that_may_do_nothing_mounts_nothing() {
 #[test]
 fn a_role_that_may_only_list_mounts_and_reads_nothing() {
     let world = world(&[LIST]);
-    let mount = world.launch("mnt", world.rolefs(), &[]);
+    let mount = world.launch("mnt", world.rolefs(), &["--read-only"]);
     let said = world.stderr("mnt");
     line_with(&said, &["lacks oss:GetObject", "oss://workspace-default/"]);
     assert_eq!(said.lines().count(), 1, "{said}");
@@ -100,7 +100,7 @@ fn a_role_that_may_only_list_mounts_and_reads_nothing() {
 #[test]
 fn a_role_that_may_only_get_mounts_and_lists_nothing() {
     let world = world(&[GET]);
-    let mount = world.launch("mnt", world.rolefs(), &[]);
+    let mount = world.launch("mnt", world.rolefs(), &["--read-only"]);
     let said = world.stderr("mnt");
     line_with(&said, &["lacks oss:ListObjects", "cannot be listed"]);
     assert_eq!(said.lines().count(), 1, "{said}");
@@ -123,7 +123,7 @@ fn a_role_for_one_prefix_mounts_it_whole() {
     let get = r#"{"Effect": "Allow", "Action": "oss:GetObject", "Resource": "acs:oss:*:*:workspace-default/data/*"}"#;
     let world = world(&[list, get]);
     let bucket = format!("oss://{BUCKET}/data");
-    let mount = world.launch("mnt", world.rolefs(), &[&bucket]);
+    let mount = world.launch("mnt", world.rolefs(), &["--read-only", &bucket]);
     assert_eq!(world.stderr("mnt"), "");
     assert_eq!(
         shell(&mount.path, "find . | sort"),
@@ -140,7 +140,7 @@ fn a_role_for_one_prefix_mounts_it_whole() {
 #[test]
 fn a_policy_that_shrinks_later_is_named_when_it_is_missed() {
     let world = world(&[LIST, GET]);
-    let mount = world.launch("mnt", world.rolefs(), &[]);
+    let mount = world.launch("mnt", world.rolefs(), &["--read-only"]);
     assert_eq!(mount.read("top.txt"), b"top");
     let narrow = GET.replace("workspace-default/*", "workspace-default/data/*");
     let policy = format!(r#"{{"Version": "1", "Statement": [{LIST}, {narrow}]}}"#);
@@ -194,7 +194,7 @@ fn an_archived_object_has_no_data_and_the_log_has_the_remedy() {
     let world = World::open();
     put_in_class(&world, "cold", "Archive", "ice");
     put_in_class(&world, "cool", "IA", "water");
-    let mount = world.launch("mnt", world.rolefs(), &[]);
+    let mount = world.launch("mnt", world.rolefs(), &["--read-only"]);
     assert_eq!(mount.read("cool"), b"water");
     assert_eq!(fs::metadata(mount.at("cold")).unwrap().len(), 3);
     let class = shell(

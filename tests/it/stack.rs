@@ -15,6 +15,7 @@ use rolefs::oss::{self, Bucket, Retry};
 use rolefs::read::{self, File, Reader};
 use rolefs::transport;
 use rolefs::tree::Globs;
+use rolefs::write::{self, Exclusive, Writer};
 
 use crate::harness::{BUCKET, SOON};
 
@@ -138,6 +139,8 @@ impl Stack {
             direct: Globs::default(),
             listing_requests_max: 16,
             listing_pages_max: 64,
+            read_only: false,
+            exclusive_create: Exclusive::Local,
             ownership: Ownership {
                 uid: 0,
                 gid: 0,
@@ -146,11 +149,20 @@ impl Stack {
                 started: SystemTime::now(),
             },
         };
+        let writer = Writer::new(
+            write::Config::new(&self.budget),
+            Arc::clone(&self.bucket),
+            Arc::clone(&self.budget),
+            fs::fetch(Arc::clone(&self.reader)),
+            Arc::clone(&self.metrics),
+            tokio::runtime::Handle::current(),
+        );
         let fs = FileSystem::new(
             config,
             capabilities,
             Arc::clone(&self.bucket),
             Arc::clone(&self.reader),
+            writer,
             Arc::clone(&self.metrics),
             tokio::runtime::Handle::current(),
         );

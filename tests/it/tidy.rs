@@ -39,7 +39,9 @@ const FLOORS: &[(&str, &[&str])] = &[
     ),
     (
         "fs",
-        &["tree", "read", "write", "oss", "object", "metrics", "op"],
+        &[
+            "tree", "read", "write", "oss", "object", "buffer", "metrics", "op",
+        ],
     ),
     ("fuse", &["fs", "tree", "metrics", "op"]),
     (

@@ -1,5 +1,7 @@
 //! Every bound of the program.
 
+use std::time::Duration;
+
 /// Every bound of the program, with its reason. All are printed at start in the debug log.
 #[derive(Debug, Clone)]
 pub(in crate::cli) struct Limits {
@@ -14,6 +16,8 @@ pub(in crate::cli) struct Limits {
     pub(in crate::cli) listing_pages_max: usize,
     /// Requests of the kernel that may be in flight in the background (its own read-ahead).
     pub(in crate::cli) max_background: u16,
+    /// How long a mount that ends may take to store what is not stored. A supervisor that is less patient kills it earlier.
+    pub(in crate::cli) store_grace: Duration,
     /// Threads that take requests from the kernel; hits are answered on them.
     pub(in crate::cli) fuse_threads: usize,
     /// Threads of the async runtime.
@@ -29,6 +33,7 @@ impl Limits {
             listing_requests_max: 16,
             listing_pages_max: 64,
             max_background: 64,
+            store_grace: Duration::from_secs(300),
             fuse_threads: cores.clamp(2, 8),
             runtime_threads: cores.clamp(2, 8),
         }

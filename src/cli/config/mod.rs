@@ -4,6 +4,7 @@
 
 mod disk;
 mod limits;
+mod staging;
 mod surroundings;
 mod target;
 mod units;
@@ -19,9 +20,11 @@ use crate::credentials;
 use crate::object::Prefix;
 use crate::oss::{Endpoint, SignatureVersion};
 use crate::tree::{Globs, NEGATIVE_TTL_MAX};
+use crate::write::{Exclusive, OnConflict};
 
 pub(super) use disk::Disk;
 pub(super) use limits::Limits;
+pub(super) use staging::Staging;
 pub(super) use surroundings::Surroundings;
 use target::Target;
 use units::{duration, globs, max_bandwidth, max_qps, memory, mode, names};
@@ -53,6 +56,10 @@ pub(super) struct Config {
     pub(super) file_mode: u16,
     pub(super) dir_mode: u16,
     pub(super) allow_other: bool,
+    pub(super) read_only: bool,
+    pub(super) on_conflict: OnConflict,
+    pub(super) exclusive_create: Exclusive,
+    pub(super) staging: Option<Staging>,
     pub(super) foreground: bool,
     pub(super) log_file: Option<PathBuf>,
     pub(super) log_level: String,
@@ -112,6 +119,10 @@ impl Config {
             file_mode: mode("--file-mode", &args.file_mode)?,
             dir_mode: mode("--dir-mode", &args.dir_mode)?,
             allow_other: args.allow_other,
+            read_only: args.read_only,
+            on_conflict: staging::on_conflict(&args.on_conflict)?,
+            exclusive_create: staging::exclusive_create(&args.exclusive_create)?,
+            staging: Staging::new(args.staging_dir.map(absolute), args.staging_size.as_deref())?,
             foreground: args.foreground,
             log_file: args.log_file.map(absolute),
             log_level: args.log_level,

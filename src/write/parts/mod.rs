@@ -162,6 +162,40 @@ impl Parts {
         others.chain(self.iter().filter(is_head)).filter(can)
     }
 
+    /// The part of this number is not up after all. False if bytes of the file lay only there. O(parts).
+    pub fn lost(&mut self, number: PartNumber, map: &ExtentMap) -> bool {
+        let found = self.iter().find(|part| part.number == number);
+        let Some(range) = found.map(|part| part.sealed.clone()) else {
+            return true;
+        };
+        self.sealed.remove(&range.start);
+        self.refresh(map, range.clone());
+        let mut pieces = map.pieces(range);
+        pieces.all(|piece| !matches!(piece.place, Place::Uploaded { .. }))
+    }
+
+    /// True if a change of `range` would make a part dirty and leave bytes in it that were let go: the file must be stored, or the upload
+    /// completed, before.
+    #[must_use]
+    pub fn cuts_let_go(&self, range: &Range<u64>) -> bool {
+        let first = self.sealed.range(..=range.start).next_back();
+        let first = first.map_or(range.start, |(&start, _)| start);
+        let mut parts = self.sealed.range(first..range.end.max(first));
+        parts.any(|(_, part)| {
+            let sealed = &part.sealed;
+            let is_touched = sealed.end > range.start;
+            let is_covered = range.start <= sealed.start && sealed.end <= range.end;
+            is_touched && !is_covered && part.is_let_go && part.is_clean()
+        })
+    }
+
+    /// True if a part is being sent that the file has outrun: its number must not be used again before it has arrived.
+    #[must_use]
+    pub fn is_dirty_on_its_way(&self) -> bool {
+        self.iter()
+            .any(|part| part.is_dirty && part.progress == Progress::Sending)
+    }
+
     /// The staged bytes of a part that is up and clean were let go. False if it is neither: they must stay.
     pub fn let_go(&mut self, start: u64) -> bool {
         match self.sealed.get_mut(&start) {

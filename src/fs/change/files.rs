@@ -1,0 +1,82 @@
+//! mknod, unlink.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::Maker;
+use crate::fs::{Entry, Error, FileSystem};
+use crate::op::Op;
+use crate::oss::Condition;
+use crate::tree::{Ino, Kind, LocalFile, Node};
+
+/// Whether the bucket has something under a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stored {
+    Yes,
+    /// Only this mount knows the file.
+    No,
+}
+
+impl FileSystem {
+    /// Makes an empty file, and stores it.
+    ///
+    /// # Errors
+    /// As [`FileSystem::mkdir`].
+    pub async fn mknod(
+        self: &Arc<Self>,
+        op: &Op,
+        parent: Ino,
+        name: &str,
+        maker: Maker,
+    ) -> Result<Entry, Error> {
+        self.vacant(op, parent, name).await?;
+        let ino = self.store_empty(op, parent, name, Condition::None).await?;
+        let mut tree = self.tree();
+        Self::touch(&mut tree, parent);
+        self.made(&mut tree, ino, maker)
+    }
+
+    /// Removes a file or a link. Who has it open keeps it.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::IsADirectory`], [`Error::ReadOnly`], [`Error::Denied`], or what OSS says.
+    pub async fn unlink(self: &Arc<Self>, op: &Op, parent: Ino, name: &str) -> Result<(), Error> {
+        self.may_write()?;
+        let ino = self.resolved(op, parent, name).await?;
+        let ino = ino.ok_or(Error::NotFound)?;
+        // Held until it is gone: nothing stores the file anew meanwhile.
+        let held = self.hold(&[ino]).await;
+        let _kept = self.keep_for_holders(op, ino, &held).await?;
+        let (key, stored) = {
+            let tree = self.tree();
+            let node = tree.node(ino).ok_or(crate::tree::Stale)?;
+            let stored = match node.kind() {
+                Kind::Directory => return Err(Error::IsADirectory),
+                Kind::File(file) => is_stored(file),
+                Kind::Object(_) | Kind::Symlink(_) => Stored::Yes,
+            };
+            (tree.key_of(parent, name)?, stored)
+        };
+        if stored == Stored::Yes {
+            let deleted = self.bucket.delete_object(op, &key).await;
+            deleted.map_err(|error| self.refused(error))?;
+        }
+        {
+            let mut tree = self.tree();
+            tree.unlink(parent, name, Instant::now())?;
+            Self::touch(&mut tree, parent);
+            if tree.node(ino).is_some_and(Node::is_orphan) {
+                Self::touch_inode(&mut tree, ino);
+            }
+        }
+        self.orphaned(ino);
+        Ok(())
+    }
+}
+
+fn is_stored(file: &LocalFile) -> Stored {
+    match file.expected().is_some() || file.seen_elsewhere().is_some() {
+        true => Stored::Yes,
+        false => Stored::No,
+    }
+}

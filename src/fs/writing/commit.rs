@@ -1,0 +1,162 @@
+//! flush, fsync, release, and the end of the mount: when a file is stored.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+use super::Written;
+use crate::fs::files::Content;
+use crate::fs::{Error, FileSystem};
+use crate::object::ObjectKey;
+use crate::op::Op;
+use crate::write::{Access, Decision, HandleId, Process};
+
+/// A file that could not be stored before the end of the mount.
+#[derive(Debug, Clone)]
+pub struct Unstored {
+    /// Its key.
+    pub key: ObjectKey,
+    /// Bytes that are in no object.
+    pub bytes: u64,
+    /// Why, if it was tried.
+    pub why: Option<String>,
+}
+
+impl FileSystem {
+    /// A descriptor of a handle was closed: nothing is to be done, or [`FileSystem::commit_handle`] (`None`). `by` says who closes it, `lives`
+    /// whether a process still exists; neither is asked where nothing is to be stored.
+    #[must_use]
+    pub fn flush_known(
+        &self,
+        handle: u64,
+        by: impl FnOnce() -> Option<Process>,
+        lives: impl FnOnce(Process) -> bool,
+    ) -> Option<Result<(), Error>> {
+        let written = match self.handle(handle) {
+            Ok((_, Content::Written(written), Access::Write)) => written,
+            Ok(_) => return Some(Ok(())),
+            Err(error) => return Some(Err(error)),
+        };
+        if !written.file.is_dirty() {
+            return Some(Ok(()));
+        }
+        let decision = written.holders().flushed(HandleId(handle), by(), lives);
+        match decision {
+            Decision::Commit => None,
+            Decision::Leave => Some(Ok(())),
+        }
+    }
+
+    /// True if the file of a handle has bytes that are not stored.
+    #[must_use]
+    pub fn is_dirty(&self, handle: u64) -> bool {
+        match self.handle(handle) {
+            Ok((_, Content::Written(written), _)) => written.file.is_dirty(),
+            Ok((_, Content::Stored(_), _)) | Err(_) => false,
+        }
+    }
+
+    /// Stores the file of a handle: returns when the object is there and visible (fsync, and the flush that counts).
+    ///
+    /// # Errors
+    /// [`Error::BadHandle`], [`Error::Conflict`], [`Error::Exists`], [`Error::Denied`], or what else keeps it from being stored. It stays as it
+    /// is, can be read in this mount, and the next flush or fsync tries again.
+    pub async fn commit_handle(self: &Arc<Self>, op: &Op, handle: u64) -> Result<(), Error> {
+        match self.handle(handle)?.1 {
+            Content::Written(written) => self.commit(op, &written).await,
+            Content::Stored(_) => Ok(()),
+        }
+    }
+
+    /// Stores a file as it is now.
+    pub(in crate::fs) async fn commit(
+        self: &Arc<Self>,
+        op: &Op,
+        written: &Arc<Written>,
+    ) -> Result<(), Error> {
+        // Until the tree knows: nobody takes it for stored before.
+        let pinned = self.pin_again(written);
+        let turn = self.turn(&pinned).await;
+        let stored = self.commit_in_turn(op, &pinned).await;
+        drop(turn);
+        stored
+    }
+
+    /// The same, by who has the file's turn.
+    pub(super) async fn commit_in_turn(
+        &self,
+        op: &Op,
+        written: &Arc<Written>,
+    ) -> Result<(), Error> {
+        // What has no name is stored nowhere.
+        if written.file.key().is_none() {
+            return Ok(());
+        }
+        let stored = written.file.commit(op).await;
+        let made = stored.as_ref().ok().and_then(|done| done.made.as_ref());
+        self.tell(written, made);
+        match stored {
+            Ok(_) => Ok(()),
+            Err(error) => Err(self.unwritten(error)),
+        }
+    }
+
+    /// The handle of a writer is gone; what is left is stored behind the back of who closed it.
+    pub(in crate::fs) fn released(self: &Arc<Self>, written: Arc<Written>, handle: u64) {
+        let decision = written.holders().released(HandleId(handle));
+        let must_store =
+            decision == Decision::Commit && written.file.is_dirty() && written.file.key().is_some();
+        if !must_store {
+            return self.settle_written(written.ino);
+        }
+        let fs = Arc::clone(self);
+        let storing = async move {
+            let op = Op::awaited("release");
+            if let Err(error) = fs.commit(&op, &written).await {
+                let (key, bytes) = (written.file.key(), written.file.dirty_bytes());
+                tracing::error!(
+                    ?key,
+                    bytes,
+                    "a file was not stored when it was closed; it stays staged: {error}"
+                );
+            }
+        };
+        self.changes.spawn_on(storing, &self.runtime);
+    }
+
+    /// Stores everything that is not stored, within `grace`; returns what could not be. For the end of the mount.
+    pub async fn finish(self: &Arc<Self>, grace: Duration) -> Vec<Unstored> {
+        let mut errors = Vec::new();
+        let storing = async {
+            self.changes.close();
+            self.changes.wait().await;
+            let mut storing = JoinSet::new();
+            for pinned in self.all_pinned() {
+                let fs = Arc::clone(self);
+                let store = async move {
+                    let op = Op::awaited("end");
+                    let key = pinned.file.key();
+                    (key, fs.commit(&op, &pinned).await)
+                };
+                storing.spawn_on(store, &self.runtime);
+            }
+            while let Some(stored) = storing.join_next().await {
+                if let Ok((Some(key), Err(error))) = stored {
+                    errors.push((key, error.to_string()));
+                }
+            }
+            self.writer.ended().await;
+        };
+        if tokio::time::timeout(grace, storing).await.is_err() {
+            tracing::error!("not everything could be stored within {grace:?}");
+        }
+        let unfinished = self.writer.unfinished().into_iter();
+        let unstored = unfinished.map(|(key, bytes)| {
+            let why = errors.iter().find(|(of, _)| *of == key);
+            let why = why.map(|(_, error)| error.clone());
+            Unstored { key, bytes, why }
+        });
+        unstored.collect()
+    }
+}
