@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use super::ahead::Purpose;
 use super::{Error, FileSystem, Opened};
 use crate::op::Op;
-use crate::oss::Kind as OssKind;
 use crate::read::{self, Pending, Served};
 use crate::tree::{Ino, Kind, Stale};
 
@@ -145,18 +144,16 @@ impl FileSystem {
     /// [`Error::Stale`] if the object was replaced or deleted since it was opened; [`Error::Corrupt`]; what OSS says.
     pub async fn read(&self, op: &Op, pending: PendingRead) -> Result<Served, Error> {
         let PendingRead { ino, file, pending } = pending;
+        let was_gone = file.is_gone() || file.is_corrupt();
         match self.reader.read(op, &file, pending).await {
             Ok(served) => Ok(served),
             Err(error) => {
-                let is_gone = match &error {
-                    read::Error::Oss(error) => {
-                        self.capabilities.refused(error);
-                        matches!(error.kind(), OssKind::Changed | OssKind::NotFound)
-                    }
-                    read::Error::Corrupt { .. } => true,
-                    read::Error::Abandoned => false,
-                };
-                if is_gone {
+                if let read::Error::Oss(error) = &error {
+                    self.capabilities.refused(error);
+                }
+                let is_corrupt = matches!(error, read::Error::Corrupt { .. });
+                // Once: whoever goes on reading is told, and nothing is new.
+                if !was_gone && (is_corrupt || error.is_of_a_lost_version()) {
                     tracing::warn!(ino = ino.get(), version = ?file.version(), "an open file is not what it was: {error}");
                     self.metrics.read.stale.inc();
                     self.tree().mark_stale(ino, Instant::now());
