@@ -178,6 +178,12 @@ impl FileSystem {
         let _ = self.crowded.set(waker);
     }
 
+    /// Names that are kept, those that the kernel holds included.
+    #[must_use]
+    pub fn names_max(&self) -> usize {
+        self.config.names_max
+    }
+
     /// At most `max` names that the kernel should forget, and whether there are more beside them.
     pub fn coldest(&self, max: usize, choice: Choice) -> (Vec<Cold>, Left) {
         let mut tree = self.tree();

@@ -278,11 +278,14 @@ impl FileSystem {
         if self.ahead.following.get().is_none() {
             return;
         }
-        if let Some(list) = &mut self.ahead.state().list {
+        let mut state = self.ahead.state();
+        if let Some(list) = &mut state.list {
             let key = file.version().key().as_str();
             let path = key.strip_prefix(self.config.prefix.as_str()).unwrap_or(key);
             list.read(path, now);
         }
+        state.list.take_if(|list| list.is_finished());
+        drop(state);
         self.ahead.list_read.notify_waiters();
     }
 
