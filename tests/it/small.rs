@@ -141,11 +141,17 @@ async fn a_cold_data_set_costs_one_get_a_file_in_any_order() {
         let parent = directory(&fs).await;
         read_all(&fs, parent, order, tasks).await;
         let after = stack.server.stats();
+        // What a busy machine makes late is sent a second time.
+        let hedged = stack.metrics.oss.hedged.get();
         let gets = after.get() - before.get();
-        assert_eq!(gets, FILES as u64, "with {tasks} tasks");
+        assert!(
+            gets >= FILES as u64 && gets <= FILES as u64 + hedged,
+            "{gets} GETs with {tasks} tasks, {hedged} of them late"
+        );
+        // Pages are confirmed once a second: a slow run has more of them.
         let others = (after.head() - before.head()) + (after.list() - before.list());
         assert!(
-            others <= 150,
+            others <= 300,
             "{others} beside the GETs, with {tasks} tasks"
         );
         let ahead = stack.metrics.read.ahead_bytes.get();
