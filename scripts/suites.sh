@@ -4,7 +4,8 @@
 # applicable, and every failure and skip with its reason; logs stay in target/suites/logs.
 #
 #   scripts/suites.sh                         all suites, short: some minutes
-#   scripts/suites.sh --full                  in full: fsx with 20 seeds of 10,000 operations, larger files, longer stress
+#   scripts/suites.sh --full                  in full: fsx with 20 seeds of 10,000 operations, larger files, longer stress,
+#                                             and PyTorch, which is 5 GB
 #   scripts/suites.sh --suite fsx             one suite; may be repeated
 #   scripts/suites.sh --suite applications --only git --only h5py
 #   scripts/suites.sh --on /tmp/directory     the same on a directory that is there already, as a control
@@ -42,6 +43,14 @@ wanted() {
   ((named == 0))
 }
 
+full() {
+  local argument
+  for argument in "${arguments[@]}"; do
+    [[ "$argument" == --full ]] && return 0
+  done
+  return 1
+}
+
 arguments=("$@")
 need_package python3 python3 --version
 for argument in "$@"; do
@@ -68,6 +77,8 @@ if wanted applications; then
   need_package tar tar --version
   venv="$tools/venv"
   need_venv "$repository/scripts/suites/requirements.txt"
+  # PyTorch of this registry is the build for GPUs, which is 5 GB with what it needs; it works without one.
+  if full; then need_venv "$repository/scripts/suites/requirements-torch.txt"; fi
   python="$venv/bin/python"
 fi
 if [[ -z "${ROLEFS_SUITES_BINARIES:-}" ]]; then

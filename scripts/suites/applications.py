@@ -4,6 +4,7 @@ A row is a function of this file or of `training.py` that gets an empty director
 raises if anything is not as on a local disk. It runs in a process of its own, so that one that hangs or crashes is one row.
 """
 
+import fcntl
 import filecmp
 import os
 import pathlib
@@ -12,6 +13,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import traceback
 import zipfile
 
 import training
@@ -189,7 +191,7 @@ def sqlite_wal(directory, _beside):
 def vim(directory, _beside):
     path = directory / "text"
     path.write_text("one\ntwo\n")
-    settings = ["-c", "set backup writebackup swapfile", "-c", "%s/two/three/", "-c", "wq"]
+    settings = ["-c", "set backup writebackup swapfile backupskip=", "-c", "%s/two/three/", "-c", "wq"]
     sh("vim", "-u", "NONE", "-es", *settings, path)
     assert path.read_text() == "one\nthree\n"
     assert (directory / "text~").read_text() == "one\ntwo\n"
@@ -216,7 +218,7 @@ def rsync_inplace(directory, beside):
     with open(source / "large", "r+b") as file:
         file.seek(3 << 20)
         file.write(b"changed")
-    sh("rsync", "-a", "--inplace", "--no-whole-file", f"{source}/", directory / "copy")
+    sh("rsync", "-a", "--inplace", "--no-whole-file", "--ignore-times", f"{source}/", directory / "copy")
     same_trees(source, directory / "copy")
 
 
@@ -332,8 +334,6 @@ def locks(directory, _beside):
     path = directory / "lock"
     path.touch()
     code = "import fcntl,sys; f=open(sys.argv[1],'r+'); fcntl.{0}(f, fcntl.LOCK_EX | fcntl.LOCK_NB)"
-    import fcntl
-
     for kind in ("flock", "lockf"):
         with open(path, "r+") as file:
             getattr(fcntl, kind)(file, fcntl.LOCK_EX)
@@ -351,8 +351,6 @@ def main():
         print(f"{ERROR}unavailable: {error}")
         return 1
     except BaseException as error:
-        import traceback
-
         traceback.print_exc()
         sys.stderr.flush()
         line = " ".join(f"{type(error).__name__}: {error}".split())

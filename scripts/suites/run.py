@@ -114,7 +114,8 @@ def main():
         except (rig.Failure, OSError) as error:
             outcome = Outcome(failed=[("the suite", str(error))])
         outcomes[name] = outcome
-        print(*outcome.lines(), sep="\n")
+        for line in outcome.lines():
+            print(line)
         seconds = time.monotonic() - begun
         print(f"{name}: {len(outcome.passed)} of {outcome.applicable}, {len(outcome.skipped)} skipped, {seconds:.0f} s", flush=True)
     if options.json:

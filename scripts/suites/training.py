@@ -4,6 +4,7 @@ import os
 import struct
 import subprocess
 import sys
+import time
 
 ROWS = {}
 
@@ -154,7 +155,11 @@ def tensorboard(directory, _beside):
             if step % 100 == 0:
                 writer.flush()
                 (events,) = (directory / "run").glob("events*")
-                assert count_records(events) >= step, "flushed events are not seen"
+                # Its queue is emptied by a thread, for which flush() does not wait.
+                deadline = time.monotonic() + 30
+                while count_records(events) < step:
+                    assert time.monotonic() < deadline, "flushed events are not seen"
+                    time.sleep(0.1)
         writer.add_text("note", "text", 500)
     (events,) = (directory / "run").glob("events*")
     assert count_records(events) >= 501
