@@ -28,6 +28,12 @@ class Outcome:
         else:
             self.passed.append(name)
 
+    def extend(self, other):
+        """Adds the cases of another run."""
+        self.passed += other.passed
+        self.failed += other.failed
+        self.skipped += other.skipped
+
     @property
     def applicable(self):
         """How many cases were run."""
@@ -58,6 +64,8 @@ class Place:
     only: tuple
     # Ends the mount and mounts the bucket again: what is read then was stored.
     remount: callable
+    # Whether `directory` is below a mount of its own, that may be made read-only for a while.
+    mounted: bool
 
 
 @dataclasses.dataclass

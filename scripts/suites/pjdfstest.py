@@ -19,7 +19,7 @@ def suite(place):
     config = place.scratch / "pjdfstest.toml"
     users = ", ".join(f'["{user}", "{group}"]' for user, group in USERS)
     lines = ["[features]", *(f"{feature} = {{}}" for feature in FEATURES)]
-    lines += ["[settings]", f"naptime = {NAP_SECONDS}", "allow_remount = false"]
+    lines += ["[settings]", f"naptime = {NAP_SECONDS}", f"allow_remount = {str(place.mounted).lower()}"]
     lines += ["[dummy_auth]", f"entries = [{users}]"]
     config.write_text("\n".join(lines) + "\n")
     second = place.scratch / "second"
@@ -27,9 +27,15 @@ def suite(place):
     place.directory.chmod(0o755)
     command = [place.tools / "bin/pjdfstest", "--configuration-file", config, "--path", place.directory]
     command += ["--secondary-fs", second, "--", *place.only]
-    # RUST_BACKTRACE makes it print where a case failed; the reason alone often is "assertion failed".
     done = run(command, SECONDS, place.logs / "pjdfstest.log")
     outcome = read(done.output)
+    # A case that fails may leave a file open for writing in the runner; the cases that make the mount read-only then
+    # find it busy. A new runner has nothing open.
+    busy = [name for name, reason in outcome.failed if "mount point is busy" in reason]
+    if busy:
+        again = run([*command[: command.index("--")], "--exact", "--", *busy], SECONDS, place.logs / "pjdfstest.log")
+        outcome.failed = [(name, reason) for name, reason in outcome.failed if name not in busy]
+        outcome.extend(read(again.output))
     if done.status != 0 and not outcome.failed:
         outcome.add("the runner", done.error())
     return outcome
@@ -48,7 +54,7 @@ def read(text):
             continue
         reasons = []
         for below in lines[number + 1 :]:
-            if CASE.match(below) or below.startswith(("Backtrace", "Summary")):
+            if CASE.match(below) or below.strip().startswith(("Backtrace", "Stack backtrace", "Summary")):
                 break
             if below.strip():
                 reasons.append(below.strip())

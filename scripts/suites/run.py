@@ -76,7 +76,7 @@ def run(name, options):
     shutil.rmtree(logs, ignore_errors=True)
     logs.mkdir(parents=True)
     with contextlib.ExitStack() as stack:
-        scratch = pathlib.Path(stack.enter_context(rig.temporary_directory(f"rolefs-suite-{name}-")))
+        scratch = pathlib.Path(stack.enter_context(rig.temporary_directory("suite-")))
         # Other users look for their files below it.
         scratch.chmod(0o755)
         details = {"scratch": scratch, "logs": logs, "tools": options.tools, "full": options.full}
@@ -85,14 +85,15 @@ def run(name, options):
             directory = options.on / name
             directory.mkdir(parents=True)
             stack.callback(shutil.rmtree, directory, ignore_errors=True)
-            return SUITES[name](Place(directory=directory, remount=lambda: None, **details))
+            return SUITES[name](Place(directory=directory, remount=lambda: None, mounted=False, **details))
         server = stack.enter_context(rig.DevServer(options.binaries / "rolefs-dev", scratch, rig.dev_config()))
         mounted = Mounted(options, server, scratch)
         stack.callback(keep_log, mounted.log, logs)
         stack.enter_context(mounted)
-        directory = mounted.path / name
+        # Short: pjdfstest's paths of sockets have 108 bytes.
+        directory = mounted.path / name[:3]
         directory.mkdir()
-        return SUITES[name](Place(directory=directory, remount=mounted.again, **details))
+        return SUITES[name](Place(directory=directory, remount=mounted.again, mounted=True, **details))
 
 
 def keep_log(log, logs):
