@@ -9,6 +9,8 @@ SECONDS = 1800
 FEATURES = ["posix_fallocate", "rename_ctime", "utime_now", "utimensat"]
 # Users of every Debian, so that none need be made.
 USERS = [("nobody", "nogroup"), ("daemon", "daemon")]
+# In front of the names that it takes, not of those that it prints.
+CRATE = "pjdfstest::tests::"
 # How long a case waits for a time stamp to change.
 NAP_SECONDS = 0.01
 CASE = re.compile(r"^(\S+::\S+)\s+(ok|FAILED|skipped)\s*$")
@@ -33,7 +35,7 @@ def suite(place):
     # find it busy. A new runner has nothing open.
     busy = [name for name, reason in outcome.failed if "mount point is busy" in reason]
     if busy:
-        again = run([*command[: command.index("--")], "--exact", "--", *busy], SECONDS, place.logs / "pjdfstest.log")
+        again = run([*command[: command.index("--")], "--exact", "--", *(CRATE + name for name in busy)], SECONDS, place.logs / "pjdfstest.log")
         outcome.failed = [(name, reason) for name, reason in outcome.failed if name not in busy]
         outcome.extend(read(again.output))
     if done.status != 0 and not outcome.failed:
