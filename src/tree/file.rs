@@ -86,6 +86,16 @@ impl LocalFile {
         (!is_expected).then_some((seen, *asked))
     }
 
+    /// True if the bucket has, or may have, something under this name.
+    #[must_use]
+    pub fn covers(&self) -> bool {
+        match self.seen_elsewhere() {
+            Some((Elsewhere::Nothing, _)) => false,
+            Some(_) => true,
+            None => self.expected.is_some(),
+        }
+    }
+
     pub(super) fn write(&mut self, size: u64, modified: SystemTime) {
         (self.size, self.modified) = (size, modified);
     }

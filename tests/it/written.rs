@@ -3,7 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use rolefs::dev_server::{Fault, Operation};
 
@@ -190,23 +190,33 @@ assert os.lseek(f, 3000000, os.SEEK_HOLE) == 3000001
 fn an_exit_of_a_forked_child_publishes_nothing() {
     let world = World::open();
     let mount = world.mount(&[]);
-    python(
-        &mount,
-        "
-import os
+    let program = "
+import os, sys
 f = open('x', 'wb', buffering=0)
 f.write(b'first half, ')
 pid = os.fork()
 if pid == 0:
     os._exit(0)
 os.waitpid(pid, 0)
-assert os.path.getsize('x') == 12
-open('/proc/self/comm').close()
-print('half', flush=True)
+print('forked', flush=True)
+sys.stdin.readline()
 f.write(b'second half')
 f.close()
-",
-    );
+";
+    let mut writer = Command::new("python3")
+        .args(["-c", program])
+        .current_dir(&mount.path)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut told = [0; 7];
+    let mut output = writer.stdout.take().unwrap();
+    output.read_exact(&mut told).unwrap();
+    assert_eq!(stored(&world, "x"), None, "no half file is published");
+    assert_eq!(mount.read("x"), b"first half, ");
+    writer.stdin.take().unwrap().write_all(b"\n").unwrap();
+    assert!(writer.wait().unwrap().success());
     assert_eq!(stored(&world, "x").unwrap(), b"first half, second half");
     // The end of a process closes what it has open.
     python(&mount, "f = open('y', 'wb', buffering=0); f.write(b'half')");

@@ -7,7 +7,7 @@ use super::Maker;
 use crate::fs::{Entry, Error, FileSystem};
 use crate::op::Op;
 use crate::oss::Condition;
-use crate::tree::{Ino, Kind, LocalFile, Node};
+use crate::tree::{Ino, Kind, Node};
 
 /// Whether the bucket has something under a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +52,8 @@ impl FileSystem {
             let node = tree.node(ino).ok_or(crate::tree::Stale)?;
             let stored = match node.kind() {
                 Kind::Directory => return Err(Error::IsADirectory),
-                Kind::File(file) => is_stored(file),
+                Kind::File(file) if !file.covers() => Stored::No,
+                Kind::File(_) => Stored::Yes,
                 Kind::Object(_) | Kind::Symlink(_) => Stored::Yes,
             };
             (tree.key_of(parent, name)?, stored)
@@ -71,12 +72,5 @@ impl FileSystem {
         }
         self.orphaned(ino);
         Ok(())
-    }
-}
-
-fn is_stored(file: &LocalFile) -> Stored {
-    match file.expected().is_some() || file.seen_elsewhere().is_some() {
-        true => Stored::Yes,
-        false => Stored::No,
     }
 }

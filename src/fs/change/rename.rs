@@ -120,7 +120,7 @@ impl FileSystem {
         to: (Ino, &str),
     ) -> Result<Option<ObjectMeta>, Error> {
         if self.before_rename(op, moved.ino, held, &moved.to).await? {
-            return Ok(None);
+            return self.move_local(op, moved, held).await;
         }
         let copied = self.copy(op, &moved.from, &moved.to, moved.condition);
         let copied = copied.await.map_err(|error| self.refused(error))?;
@@ -139,6 +139,26 @@ impl FileSystem {
             return Err(self.refused(error));
         }
         Ok(Some(copied.made).filter(|_| is_known))
+    }
+
+    /// A file that is stored nowhere has its new key already. What the bucket has at the old one, which it was renamed over or has not replaced yet, is
+    /// not to come back.
+    async fn move_local(
+        &self,
+        op: &Op,
+        moved: &Move,
+        held: &[Held],
+    ) -> Result<Option<ObjectMeta>, Error> {
+        let is_covering = {
+            let tree = self.tree();
+            let file = tree.node(moved.ino).and_then(Node::file);
+            file.is_some_and(LocalFile::covers)
+        };
+        if is_covering && let Err(error) = self.bucket.delete_object(op, &moved.from).await {
+            self.before_rename(op, moved.ino, held, &moved.from).await?;
+            return Err(self.refused(error));
+        }
+        Ok(None)
     }
 
     /// Tells the tree. `version`: what the inode is now; `None` for what has none, or is another one than was known.

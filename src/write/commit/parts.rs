@@ -56,7 +56,7 @@ impl File {
                     parts = told.unwrap_or(parts);
                 }
                 Err(error) => {
-                    tracing::debug!(%error, "nothing is known of checksums of copied parts")
+                    tracing::debug!(%error, "nothing is known of checksums of copied parts");
                 }
             }
             let unknown = parts.iter().filter(|part| part.crc64.is_none()).count();
@@ -226,24 +226,25 @@ impl File {
             | Error::Fetch(_)
             | Error::Staging(_) => return Err(error),
         };
-        let copied = match step.make {
-            Make::Copy { base, .. } => Some(base),
-            Make::Keep | Make::Upload => None,
-        };
-        match (kind, copied) {
-            (Kind::NoSuchUpload, _) => match self.forget_gone(&mut state, &error) {
+        if kind == Kind::NoSuchUpload {
+            return match self.forget_gone(&mut state, &error) {
                 true => Ok(Outcome::Again),
                 false => Err(Error::UploadGone(shot.key.clone())),
-            },
-            (Kind::NotFound | Kind::Changed, Some(base)) => Err(Error::Lost(key_of(shot, base))),
-            (Kind::Unsupported | Kind::Invalid | Kind::Archived, Some(base))
-                if state.draft.bases().get(base).copying != Copying::Nothing =>
-            {
-                state.draft.set_copying(base, Copying::Nothing);
-                Ok(Outcome::Again)
-            }
-            _ => Err(error),
+            };
         }
+        let Make::Copy { base, .. } = step.make else {
+            return Err(error);
+        };
+        let is_source_gone = matches!(kind, Kind::NotFound | Kind::Changed);
+        let is_not_copied = matches!(kind, Kind::Unsupported | Kind::Invalid | Kind::Archived);
+        if is_source_gone {
+            return Err(Error::Lost(key_of(shot, base)));
+        }
+        if is_not_copied && state.draft.bases().get(base).copying != Copying::Nothing {
+            state.draft.set_copying(base, Copying::Nothing);
+            return Ok(Outcome::Again);
+        }
+        Err(error)
     }
 }
 

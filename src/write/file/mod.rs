@@ -171,9 +171,8 @@ impl File {
         };
         let (_, name) = key.as_str().rsplit_once('/').unwrap_or(("", key.as_str()));
         let is_short = state.draft.map().len() <= self.writer.temporary_bytes_max;
-        !state.is_committing
-            && !(is_short && is_temporary(name))
-            && state.blocked(Instant::now()).is_none()
+        let is_held_back = state.is_committing || (is_short && is_temporary(name));
+        !is_held_back && state.blocked(Instant::now()).is_none()
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {

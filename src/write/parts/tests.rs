@@ -360,3 +360,70 @@ proptest! {
         }
     }
 }
+
+/// Parts of 8 MiB that are up, of a file that was written from its front.
+fn written(parts: u64) -> (ExtentMap, Parts) {
+    let mut map = ExtentMap::new();
+    let mut up = Parts::new(Schedule::new(8 << 20, 8 << 20, 0), 0);
+    let len = parts * (8 << 20);
+    let (chunk, offset) = (crate::write::ChunkId(0), 0);
+    map.write(0..len, Place::Staged { chunk, offset });
+    up.wrote(0..len);
+    while let Sealing::Seal(seal) = up.full(len - 1) {
+        assert!(up.arrived(&seal));
+    }
+    assert_eq!(up.iter().count() as u64, parts);
+    (map, up)
+}
+
+#[test]
+fn only_a_change_of_a_piece_of_what_was_let_go_needs_the_rest() {
+    const PART: u64 = 8 << 20;
+    let (_, mut parts) = written(3);
+    assert!(parts.let_go(PART));
+    for cut in [PART..PART + 1, PART - 1..PART + 1, 2 * PART - 1..3 * PART] {
+        assert!(parts.cuts_let_go(&cut), "{cut:?}");
+    }
+    // It is replaced as a whole, or not touched.
+    for kept in [
+        PART..2 * PART,
+        0..u64::MAX,
+        0..PART,
+        2 * PART..3 * PART,
+        PART..PART,
+    ] {
+        assert!(!parts.cuts_let_go(&kept), "{kept:?}");
+    }
+    // Nothing of it is needed any more.
+    parts.wrote(PART..2 * PART);
+    assert!(!parts.cuts_let_go(&(PART..PART + 1)));
+}
+
+#[test]
+fn a_part_that_is_not_up_after_all_is_sent_again_if_it_is_staged() {
+    let (mut map, mut parts) = written(3);
+    let number = |parts: &Parts, at: usize| parts.iter().nth(at).unwrap().number;
+    let first = number(&parts, 0);
+    assert!(parts.lost(first, &map));
+    assert!(matches!(parts.full(0), Sealing::Seal(seal) if seal.range == (0..8 << 20)));
+    let last = number(&parts, 2);
+    assert!(parts.let_go(16 << 20));
+    map.uploaded(16 << 20..24 << 20, last);
+    assert!(!parts.lost(last, &map));
+    assert!(parts.lost(last, &map), "there is none any more");
+}
+
+#[test]
+fn a_part_that_the_file_has_outrun_is_known_to_be_on_its_way() {
+    let (_, mut parts) = written(1);
+    assert!(!parts.is_dirty_on_its_way());
+    parts.wrote(8 << 20..16 << 20);
+    let Sealing::Seal(seal) = parts.full(8 << 20) else {
+        panic!("a part is ripe");
+    };
+    assert!(!parts.is_dirty_on_its_way());
+    parts.wrote(9 << 20..(9 << 20) + 1);
+    assert!(parts.is_dirty_on_its_way());
+    assert!(!parts.arrived(&seal));
+    assert!(!parts.is_dirty_on_its_way());
+}

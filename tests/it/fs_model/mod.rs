@@ -334,9 +334,11 @@ impl Mounted {
     fn try_naive(&mut self, step: &Step) -> Result<Outcome, &'static str> {
         match step {
             Step::Open(path, truncate) => {
+                // Who creates has not cut anything off.
+                let cuts = *truncate && self.model.get(path)?.is_some();
                 let id = self.model.open(path, *truncate)?;
                 for (_, of, wrote) in self.handles.values_mut().filter(|it| it.1 == usize::MAX) {
-                    (*of, *wrote) = (id, *truncate);
+                    (*of, *wrote) = (id, cuts);
                 }
             }
             Step::Write(at, offset, len) => {
