@@ -190,6 +190,23 @@ impl FileSystem {
         }
     }
 
+    /// Lists a directory for what is not there. False if it has more pages.
+    pub(super) async fn list_to_the_end(
+        &self,
+        op: &Op,
+        ino: Ino,
+        pages_max: u32,
+    ) -> Result<bool, Error> {
+        let mut directory = self.new_directory(ino)?;
+        for _ in 0..pages_max {
+            self.next_page(op, &mut directory).await?;
+            if directory.stream.has_ended() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Fetches the next page and puts its entries into the stream and the tree.
     async fn next_page(&self, op: &Op, directory: &mut OpenDirectory) -> Result<(), Error> {
         let pages = directory

@@ -14,12 +14,14 @@
 //! - [`directories`]: opendir, readdir; [`listing`] fetches the pages, [`view`] shows them.
 //! - [`xattrs`]: `user.oss.*`, and those that are kept in this mount.
 //! - [`change`]: names and attributes that this mount changes. [`links`]: symbolic links. [`writing`]: content.
+//! - [`creating`]: names that are looked up before they are created.
 
 mod ahead;
 mod ask;
 mod attributes;
 mod capabilities;
 mod change;
+mod creating;
 mod directories;
 mod error;
 mod fetch;
@@ -123,6 +125,7 @@ pub struct FileSystem {
     changes: TaskTracker,
     unfinished: change::Unfinished,
     moving: writing::Moving,
+    creating: creating::Creating,
 }
 
 impl FileSystem {
@@ -162,6 +165,7 @@ impl FileSystem {
             changes: TaskTracker::new(),
             unfinished: change::Unfinished::default(),
             moving: writing::Moving::default(),
+            creating: creating::Creating::default(),
         })
     }
 

@@ -89,6 +89,9 @@ impl FileSystem {
         name: &str,
     ) -> Result<Found, Error> {
         self.metrics.tree.lookup_misses.inc();
+        if let Some(found) = self.look_among_created(op, parent, name).await? {
+            return Ok(found);
+        }
         let is_unknown = self.tree().known(parent, name, Instant::now()) == Known::Unknown;
         for _ in 0..ASKS_MAX {
             let (settled, asked) = self.ask_name(op, parent, name, Purpose::Lookup).await?;

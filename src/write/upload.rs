@@ -62,21 +62,29 @@ impl Session {
     }
 
     /// The upload, begun if it is not.
-    pub(super) async fn begin(&self, writer: &Writer, op: &Op) -> Result<&oss::Upload, Error> {
+    pub(super) async fn begin(&self, writer: &Arc<Writer>, op: &Op) -> Result<&oss::Upload, Error> {
         let begin = async {
-            let described;
             let properties = match &self.properties {
-                Some(properties) => properties,
-                None => {
-                    described = describe(writer, op, &self.key).await?;
-                    &described
-                }
+                Some(properties) => properties.clone(),
+                None => describe(writer, op, &self.key).await?,
             };
-            let upload = writer
-                .bucket
-                .initiate(op, &self.key, properties, Condition::None)
-                .await?;
-            Ok(upload)
+            let (tell, told) = oneshot::channel();
+            let (owner, key) = (Arc::clone(writer), self.key.clone());
+            // Whoever waits may be given up, and OSS would keep an upload of which nobody knows: so this goes on without him.
+            writer.spawn_end(async move {
+                let op = Op::background("initiate upload");
+                let begun = owner
+                    .bucket
+                    .initiate(&op, &key, &properties, Condition::None);
+                if let Err(Ok(unwanted)) = tell.send(begun.await) {
+                    abort(&owner, &unwanted).await;
+                }
+            });
+            match told.await {
+                Ok(begun) => Ok(begun?),
+                // The mount ends.
+                Err(_) => Err(Error::UploadGone(self.key.clone())),
+            }
         };
         self.upload.get_or_try_init(|| begin).await
     }
@@ -128,7 +136,7 @@ impl Session {
     /// Has OSS copy a part.
     pub(super) async fn copy_part(
         &self,
-        writer: &Writer,
+        writer: &Arc<Writer>,
         op: &Op,
         mut turn: Turn,
         source: &Source,
@@ -230,17 +238,8 @@ impl Session {
 
     /// Gives the upload up.
     pub(super) async fn abort(&self, writer: &Writer) {
-        let Some(upload) = self.begun() else {
-            return;
-        };
-        let op = Op::background("abort upload");
-        match writer.bucket.abort(&op, upload).await {
-            Ok(()) => {
-                writer.metrics.write.uploads_aborted.inc();
-            }
-            Err(error) => {
-                tracing::warn!(%error, key = %self.key, "an upload that is not needed could not be given up");
-            }
+        if let Some(upload) = self.begun() {
+            abort(writer, upload).await;
         }
     }
 
@@ -259,5 +258,17 @@ async fn describe(writer: &Writer, op: &Op, key: &ObjectKey) -> Result<Propertie
         Ok(description) => Ok(description.properties),
         Err(error) if *error.kind() == Kind::NotFound => Ok(Properties::default()),
         Err(error) => Err(error.into()),
+    }
+}
+
+async fn abort(writer: &Writer, upload: &oss::Upload) {
+    let op = Op::background("abort upload");
+    match writer.bucket.abort(&op, upload).await {
+        Ok(()) => {
+            writer.metrics.write.uploads_aborted.inc();
+        }
+        Err(error) => {
+            tracing::warn!(%error, key = %upload.key, "an upload that is not needed could not be given up");
+        }
     }
 }

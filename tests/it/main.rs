@@ -20,6 +20,7 @@
 //! - [`credentials`]: sets that rotate, run out, come late or torn, and stay secret.
 //! - [`roles`]: what a role may not do is named, at start and later.
 //! - [`preflight`]: what can be wrong before mounting is one sentence. [`background`]: the way from the prompt and back.
+//! - [`costs`]: what writing to a mount costs in requests.
 //! - [`written`]: what programs write to a mount is stored when they are told so, and read at once.
 //! - [`wire`]: every write of the wire against a development server, with lost answers, faults and roles.
 //! - [`writes`]: files that are written, without a kernel.
@@ -34,6 +35,7 @@
 mod background;
 mod bytes;
 mod changes;
+mod costs;
 mod credentials;
 mod directories;
 mod disk_cache;

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use rolefs::dev_server::{Fault, Operation};
 
-use crate::harness::{BUCKET, Mount, SOON, World, content, run, shell, wait_for};
+use crate::harness::{BUCKET, Mount, SOON, World, content, shell, wait_for};
 use crate::launch::role;
 
 fn errno<T: std::fmt::Debug>(result: std::io::Result<T>) -> i32 {
@@ -56,19 +56,6 @@ fn close_means_stored() {
         assert_eq!(fs::metadata(mount.at(&name)).unwrap().len(), len as u64);
     }
     assert_eq!(world.server.upload_count(BUCKET), 0);
-}
-
-#[test]
-fn a_small_file_costs_one_request() {
-    let world = World::open();
-    let mount = world.mount(&[]);
-    fs::read_dir(&mount.path).unwrap().count();
-    let before = world.server.stats();
-    for at in 0..20 {
-        fs::write(mount.at(&format!("{at}")), content(at, 5000)).unwrap();
-    }
-    let after = world.server.stats();
-    assert_eq!(after.requests() - before.requests(), 20);
 }
 
 #[test]
@@ -461,26 +448,5 @@ pid = os.fork()
 fcntl.lockf(a, fcntl.LOCK_EX | fcntl.LOCK_NB) if pid else None
 os.waitpid(pid, 0) if pid else os._exit(0)
 ",
-    );
-}
-
-#[test]
-fn a_copy_within_the_mount_sends_no_bytes() {
-    let world = World::open();
-    let bytes = content(1, 24 << 20);
-    world.put("a", bytes.clone());
-    let mount = world.mount(&[]);
-    shell(&mount.path, "cp a b; cp --sparse=always a c");
-    assert!(stored(&world, "b") == Some(bytes.clone()));
-    assert!(stored(&world, "c") == Some(bytes));
-    let tools = run(
-        &mount.path,
-        "mkdir t; cp -a a t/; tar cf t.tar t; rm -r t; tar xf t.tar; cmp a t/a; mv t u; cmp a u/a; git init -q g; cd g; \
-         git config user.email a@b; git config user.name a; cp ../b f; git add f; git commit -qm one; git gc -q; git status --short",
-    );
-    assert!(
-        tools.status.success() && tools.stdout.is_empty(),
-        "{}",
-        String::from_utf8_lossy(&tools.stderr)
     );
 }

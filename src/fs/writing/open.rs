@@ -148,6 +148,7 @@ impl FileSystem {
                 tree.create(parent, name, SystemTime::now(), Instant::now())?,
             )
         };
+        self.creating.note(parent, Instant::now());
         let said = Properties::default();
         let written = Written::new(ino, self.writer.create(key, said, Exclusive::Local));
         self.enter_written(&mut self.open_files(), &written);

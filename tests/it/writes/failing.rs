@@ -309,3 +309,18 @@ async fn an_unlinked_file_is_read_and_written_and_never_stored() {
     bench.nothing_is_left().await;
     assert_eq!(bench.stack.server.stats().requests(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upload_that_is_just_begun_is_given_up_with_its_file() {
+    let bench = Bench::new().await;
+    let faults = bench.stack.server.faults();
+    let initiate = Some(Operation::InitiateMultipartUpload);
+    faults.script(1, initiate, "gone", Fault::StallAnswer);
+    let (file, _) = long(&bench, "gone", 10).await;
+    soon("the upload is being begun", || faults.stalled() == 1).await;
+    drop(file);
+    faults.release();
+    bench.writer.ended().await;
+    assert_eq!(bench.stack.metrics.write.uploads_aborted.get(), 1);
+    bench.nothing_is_left().await;
+}
