@@ -43,6 +43,7 @@ wanted() {
   ((named == 0))
 }
 
+# Whether everything is wanted in full.
 full() {
   local argument
   for argument in "${arguments[@]}"; do

@@ -153,7 +153,8 @@ def _writing():
         yield Workload("W1", "one large file, closed", link, one, large, large_goals)
         yield Workload("W2", "4 large files, closed", link, four, large, large_goals)
         for task in (uploads.Small("1 thread", 1), uploads.Small("16 threads", 16)):
-            goals = (times("mount", "raw", 0.9), requests_per_file("mount", 1.02))
+            # A PUT each, and a listing a second: that is one in 45 where a file takes 20 ms.
+            goals = (times("mount", "raw", 0.9), requests_per_file("mount", 1.05))
             yield Workload("W3", "new files of 100 KiB", link, task, ("mount", "raw", *uploaders, *local), goals)
         change = uploads.Changes("100 contiguous changes of 1 MiB")
         yield Workload("W4", "a change within a large file", link, change, ("mount",), (sent("mount", 1.2),))
