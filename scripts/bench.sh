@@ -9,7 +9,7 @@
 #   scripts/bench.sh --workload R1 --workload R2 --subject "mount;raw"
 #   scripts/bench.sh --read-ahead 128         as in a container whose /sys is read-only
 #   scripts/bench.sh --no-container         readers of large files may fill all memory, see scripts/bench/container.py
-#   scripts/bench.sh --chart scripts/bench/chart.svg
+#   scripts/bench.sh --chart scripts/bench/chart.svg --readme README.md
 #   scripts/bench.sh --help                   the names of everything
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"

@@ -198,6 +198,29 @@ def _padded(line, widths, left):
         yield cell.ljust(width) if at < left else cell.rjust(width)
 
 
+GOALS_BEGIN, GOALS_END = "<!-- goals: scripts/bench.sh --readme -->\n", "<!-- end of goals -->\n"
+
+
+def markdown(judged):
+    """The goals and their results, as README shows them."""
+    lines = ["| | link | task | subject | goal | result | |", "|---|---|---|---|---|---|---|"]
+    for goal in judged:
+        where = [goal["workload"], goal["link"], goal["task"], goal["subject"]]
+        verdict = {"MISSED": "**missed**"}.get(_verdict(goal["met"]), _verdict(goal["met"]))
+        result = "-" if goal["result"] is None else f"{goal['result']:,.4g}"
+        lines.append("| " + " | ".join([*where, goal["goal"], result, verdict]) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def with_goals(readme, judged):
+    """The text of README with these goals between its two marks.
+
+    Raises ValueError if a mark is missing.
+    """
+    before, rest = readme[: readme.index(GOALS_BEGIN) + len(GOALS_BEGIN)], readme[readme.index(GOALS_BEGIN) :]
+    return before + "\n" + markdown(judged) + "\n" + rest[rest.index(GOALS_END) :]
+
+
 def number(value, digits=2):
     """A figure, or a dash where there is none."""
     return "-" if value is None else f"{value:.{digits}f}"

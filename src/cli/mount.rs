@@ -259,6 +259,8 @@ async fn prepare(
     reason = "a warning that only a log file holds is not seen"
 )]
 fn tell_missing(config: &Config, probe: &Probe) {
+    let target = format!("oss://{}/{}", config.bucket, config.prefix);
+    let mut warnings = Vec::new();
     let no_writes = probe.capabilities.refuses_writes();
     let no_writes = no_writes.as_ref().map(|_| "oss:PutObject");
     for action in probe.missing.iter().copied().chain(no_writes) {
@@ -271,10 +273,13 @@ fn tell_missing(config: &Config, probe: &Probe) {
             }
             _ => "files can be listed, not read",
         };
-        let warning = format!(
-            "the role lacks {action} on oss://{}/{}: {effect}",
-            config.bucket, config.prefix
-        );
+        warnings.push(format!("the role lacks {action} on {target}: {effect}"));
+    }
+    // Of a whole bucket this is no surprise.
+    if probe.is_empty && !config.prefix.as_str().is_empty() {
+        warnings.push(format!("nothing is below {target} yet"));
+    }
+    for warning in warnings {
         tracing::warn!("{warning}");
         if config.log_file.is_some() {
             eprintln!("rolefs: {warning}");

@@ -1,5 +1,7 @@
 //! `--prefetch-list`: which paths its file names.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
@@ -9,13 +11,26 @@ use super::config::Config;
 /// Paths of the longest list; they stay in memory, with some 80 bytes each beside their text.
 const PATHS_MAX: usize = 5_000_000;
 
+/// Bytes of the longest list.
+const LIST_BYTES_MAX: u64 = 512 << 20;
+
 /// The paths of the list, if there is one.
 pub(super) fn read(config: &Config) -> Result<Option<Vec<Box<str>>>> {
     let Some(file) = &config.prefetch_list else {
         return Ok(None);
     };
     let said = || format!("--prefetch-list {}", file.display());
-    let text = std::fs::read_to_string(file).with_context(said)?;
+    let mut text = String::new();
+    let mut opened = File::open(file)
+        .with_context(said)?
+        .take(LIST_BYTES_MAX + 1);
+    let read = opened.read_to_string(&mut text).with_context(said)?;
+    ensure!(
+        read as u64 <= LIST_BYTES_MAX,
+        "{}: at most {} MiB",
+        said(),
+        LIST_BYTES_MAX >> 20
+    );
     let paths = paths(&text, &config.mountpoint);
     ensure!(
         paths.len() <= PATHS_MAX,

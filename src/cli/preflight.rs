@@ -53,6 +53,11 @@ pub(super) fn local(config: &Config) -> Result<()> {
             outside(what, file, &resolved)?;
         }
     }
+    if let Some(directory) = config.stats_file.as_deref().and_then(Path::parent) {
+        // Else it would be told when the mount ends, and its figures with it.
+        let shown = directory.display();
+        ensure!(directory.is_dir(), "--stats-file: {shown} is no directory");
+    }
     if let Some(disk) = &config.disk {
         outside("--cache-dir", &disk.directory.join(NAME), &resolved)?;
         ensure!(

@@ -35,6 +35,8 @@ pub struct Probe {
     pub bucket: Option<BucketInfo>,
     /// RAM actions that the role lacks, e.g. `oss:ListObjects`.
     pub missing: Vec<&'static str>,
+    /// Nothing is below the prefix, not even its own marker.
+    pub is_empty: bool,
 }
 
 impl Capabilities {
@@ -56,6 +58,9 @@ impl Capabilities {
             Err(error) if matches!(error.kind(), Kind::NotFound) => Some(()),
             other => allowed(other)?.map(|_| ()),
         };
+        let is_empty = listed
+            .as_ref()
+            .is_ok_and(|page| page.objects.is_empty() && page.prefixes.is_empty());
         let (list, get) = match (listed, headed) {
             (Ok(_), get) => (true, get.is_some()),
             (Err(error), Some(())) if matches!(error.kind(), Kind::Denied { .. }) => (false, true),
@@ -81,6 +86,7 @@ impl Capabilities {
             capabilities,
             bucket: info,
             missing,
+            is_empty,
         })
     }
 

@@ -11,7 +11,6 @@ use super::ahead::Purpose;
 use super::writing::Written;
 use super::{Error, FileSystem, Opened};
 use crate::op::Op;
-use crate::oss::Kind as OssKind;
 use crate::read::{self, Pending, Served};
 use crate::tree::{Ino, Kind, Stale};
 use crate::write::Access;
@@ -60,6 +59,15 @@ pub enum ReadBytes {
 }
 
 impl ReadBytes {
+    /// The bytes as they lie in two blocks, if they do.
+    #[must_use]
+    pub fn halves(&self) -> Option<[&[u8]; 2]> {
+        match self {
+            Self::Served(served) => served.halves(),
+            Self::Staged(_) | Self::Copied(_) => None,
+        }
+    }
+
     /// Shows them in one piece.
     pub fn with<T>(&self, show: impl FnOnce(&[u8]) -> T) -> T {
         match self {
@@ -256,12 +264,16 @@ impl FileSystem {
                     return self.read_written(op, &written, range).await;
                 }
             };
+            let was_lost = file.is_gone() || file.is_corrupt();
             let error = match self.reader.read(op, &file, waits).await {
                 Ok(served) => return Ok(ReadBytes::Served(served)),
                 Err(error) => error,
             };
             if !self.has_moved(handle, &file) {
-                self.note_failure(pending.ino, &file, &error);
+                // Once: whoever goes on reading is told, and nothing is new.
+                if !was_lost {
+                    self.note_failure(pending.ino, &file, &error);
+                }
                 return Err(error.into());
             }
             match self.try_read(handle, offset, len)? {
@@ -283,15 +295,11 @@ impl FileSystem {
 
     /// An inode whose object is not what it was is stale.
     fn note_failure(&self, ino: Ino, file: &read::File, error: &read::Error) {
-        let is_gone = match error {
-            read::Error::Oss(error) => {
-                self.capabilities.refused(error);
-                matches!(error.kind(), OssKind::Changed | OssKind::NotFound)
-            }
-            read::Error::Corrupt { .. } => true,
-            read::Error::Abandoned => false,
-        };
-        if is_gone {
+        if let read::Error::Oss(error) = error {
+            self.capabilities.refused(error);
+        }
+        let is_corrupt = matches!(error, read::Error::Corrupt { .. });
+        if is_corrupt || error.is_of_a_lost_version() {
             tracing::warn!(ino = ino.get(), version = ?file.version(), "an open file is not what it was: {error}");
             self.metrics.read.stale.inc();
             self.tree().mark_stale(ino, Instant::now());

@@ -7,14 +7,14 @@
 //! The tree stands behind one lock that is held for microseconds and never while waiting. An answer of OSS goes into it
 //! with the moment at which the question was asked, so answers may overtake each other.
 //!
-//! - [`ahead`]: small files in one request each, and before they are asked for.
-//! - [`names`]: lookup, attributes, forget.
-//! - [`ask`]: the questions to OSS that a lookup needs, and what the role may ask ([`capabilities`]).
-//! - [`files`]: open, read, release; [`mode`]: how the kernel reads, [`local`]: what it may read by itself.
-//! - [`directories`]: opendir, readdir; [`listing`] fetches the pages, [`view`] shows them.
-//! - [`xattrs`]: `user.oss.*`, and those that are kept in this mount.
-//! - [`change`]: names and attributes that this mount changes. [`links`]: symbolic links. [`writing`]: content.
-//! - [`creating`]: names that are looked up before they are created.
+//! - [`ahead`][]: small files in one request each, and before they are asked for.
+//! - [`names`][]: lookup, attributes, forget.
+//! - [`ask`][]: the questions to OSS that a lookup needs, and what the role may ask ([`capabilities`]).
+//! - [`files`][]: open, read, release; [`mode`]: how the kernel reads, [`local`]: what it may read by itself.
+//! - [`directories`][]: opendir, readdir; [`listing`] fetches the pages, [`view`] shows them.
+//! - [`xattrs`][]: `user.oss.*`, and those that are kept in this mount.
+//! - [`change`][]: names and attributes that this mount changes. [`links`]: symbolic links. [`writing`]: content.
+//! - [`creating`][]: names that are looked up before they are created.
 
 mod ahead;
 mod ask;
@@ -180,6 +180,12 @@ impl FileSystem {
     pub fn when_crowded(&self, waker: SyncSender<()>) {
         // A second one is not heard.
         let _ = self.crowded.set(waker);
+    }
+
+    /// Names that are kept, those that the kernel holds included.
+    #[must_use]
+    pub fn names_max(&self) -> usize {
+        self.config.names_max
     }
 
     /// At most `max` names that the kernel should forget, and whether there are more beside them.

@@ -15,6 +15,10 @@ use crate::tree::{self, Ino, Kind, Known, Node, Position, Shown, Stale, Tree, Wh
 /// used.
 const PAGE_AGE_MAX: Duration = Duration::from_secs(10);
 
+/// What a listing says holds for so long at least, also with `--attr-ttl 0`: the stat(2) that follows each name of `ls -l` would be a
+/// request of its own. An open looks at the true age.
+const LISTED_TTL_MIN: Duration = Duration::from_secs(1);
+
 /// `d_ino` of an entry whose inode is not known (libfuse's `FUSE_UNKNOWN_INO`).
 const UNKNOWN_INO: u64 = 0xffff_ffff;
 
@@ -141,7 +145,7 @@ impl DirectoryView {
         let ttl = if age > attr_ttl + PAGE_AGE_MAX {
             Duration::ZERO
         } else {
-            attr_ttl
+            attr_ttl.max(LISTED_TTL_MIN)
         };
         self.fs.counted(tree, ino, ttl)
     }

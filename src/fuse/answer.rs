@@ -147,6 +147,11 @@ pub(super) fn number(ino: Ino) -> INodeNo {
     INodeNo(ino.get())
 }
 
+/// What stat(2) calls the preferred size of a read. CPython before 3.14 takes it for the buffer of `open()`, which is filled anew after
+/// each seek: a large one would fetch as much for every few bytes. Who reads in sequence is read ahead for whatever it is, and `cp` and
+/// `cat` take 128 KiB at least.
+const PREFERRED_BYTES: u32 = 4096;
+
 /// The attributes in the kernel's words.
 pub(super) fn file_attr(attributes: &Attributes) -> FileAttr {
     FileAttr {
@@ -163,8 +168,7 @@ pub(super) fn file_attr(attributes: &Attributes) -> FileAttr {
         uid: attributes.uid,
         gid: attributes.gid,
         rdev: 0,
-        // What stat(2) calls the preferred size of a read: a block of ours.
-        blksize: 1 << 20,
+        blksize: PREFERRED_BYTES,
         flags: 0,
     }
 }

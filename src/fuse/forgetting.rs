@@ -80,6 +80,7 @@ struct Asking {
 impl Asking {
     fn run(mut self, wakings: &Receiver<()>) {
         let mut left = Left::Nothing;
+        let mut said = false;
         loop {
             let choice = match left {
                 Left::Nothing => wakings.recv().map(|()| Choice::New).ok(),
@@ -94,6 +95,13 @@ impl Asking {
             let Some(choice) = choice.filter(|_| !self.ends.load(Ordering::Acquire)) else {
                 return;
             };
+            if !std::mem::replace(&mut said, true) {
+                tracing::warn!(
+                    "more than {} names are in use: those that were used longest ago are asked for again when they are used; \
+                     --max-cached-names keeps more, 200 bytes each",
+                    self.fs.names_max()
+                );
+            }
             let cold;
             (cold, left) = self.fs.coldest(BATCH, choice);
             if !cold.is_empty() {

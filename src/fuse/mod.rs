@@ -7,8 +7,8 @@
 //!
 //! [`mount()`] makes the mount and yields a `/dev/fuse` descriptor; [`Session`] takes a descriptor, wherever it comes from.
 //!
-//! What fuser 0.18 lacks, and what is done about it here: a reply to READ takes one slice (an answer that straddles two
-//! blocks is copied together, see `read::Served`), and `INTERRUPT` is answered ENOSYS (see [`pending`]).
+//! What fuser 0.18 lacks, and what is done about it here: a reply to READ takes one slice (an answer that lies in two
+//! blocks is written to the kernel by [`straddled`]), and `INTERRUPT` is answered ENOSYS (see [`pending`]).
 
 mod answer;
 mod backing;
@@ -20,6 +20,7 @@ mod mount;
 mod pending;
 mod processes;
 mod session;
+mod straddled;
 
 pub use mount::{MountOptions, Mounted, is_dead, mount, mounted_at, unmount};
 pub use session::{Session, SessionOptions};

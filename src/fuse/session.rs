@@ -13,6 +13,7 @@ use super::answer::Answering;
 use super::door::Door;
 use super::forgetting::Forgetting;
 use super::pending::Pending;
+use super::straddled::Straddled;
 use crate::fs::FileSystem;
 use crate::metrics::Metrics;
 
@@ -74,8 +75,8 @@ impl Session {
             SessionACL::Owner
         };
         config.acl = acl;
-        let copy = fd.try_clone()?;
-        let door = Door::new(Arc::clone(&fs), answering, options.clone());
+        let (copy, straddled) = (fd.try_clone()?, Straddled::new(fd.try_clone()?));
+        let door = Door::new(Arc::clone(&fs), answering, straddled, options.clone());
         let inner = fuser::Session::from_fd(door, fd, acl, config)?;
         let forgetting = Forgetting::start(fs, copy, inner.notifier())?;
         Ok(Self {

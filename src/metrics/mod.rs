@@ -151,7 +151,7 @@ group! {
         bytes_served: Counter,
         /// READ requests answered inline, from memory, without a task.
         inline_hits: Counter,
-        /// READ answers that had to be copied together from more than one block.
+        /// READ answers whose bytes lie in two blocks.
         straddled: Counter,
         /// Bytes asked from OSS, or read from disk, ahead of a reader.
         ahead_bytes: Counter,

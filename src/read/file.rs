@@ -1,7 +1,7 @@
 //! One open version: how it is read, and the GETs that are on their way for it.
 
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
@@ -21,6 +21,8 @@ pub struct File {
     pattern: Mutex<Pattern>,
     fetches: Mutex<JoinSet<()>>,
     on_disk: Option<OnDisk>,
+    /// What OSS said when it did not have the version any more.
+    gone: OnceLock<Error>,
 }
 
 impl File {
@@ -35,6 +37,7 @@ impl File {
             pattern,
             fetches: Mutex::default(),
             on_disk,
+            gone: OnceLock::new(),
         }
     }
 
@@ -70,6 +73,23 @@ impl File {
     #[must_use]
     pub fn is_corrupt(&self) -> bool {
         self.corrupt().is_some()
+    }
+
+    /// OSS does not have the version any more: nothing of it is asked for again.
+    pub(super) fn lose(&self, error: &Error) {
+        // The first that says so is enough.
+        let _ = self.gone.set(error.clone());
+    }
+
+    /// What OSS said when it did not have the version any more.
+    pub(super) fn gone(&self) -> Option<&Error> {
+        self.gone.get()
+    }
+
+    /// True once OSS has said that it does not have the version any more. What memory has of it is still served.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        self.gone.get().is_some()
     }
 
     pub(super) fn window_bytes_max(&self) -> u64 {

@@ -94,6 +94,15 @@ pub enum Error {
 }
 
 impl Error {
+    /// True if OSS does not have the version any more, so that asking again is of no use.
+    #[must_use]
+    pub fn is_of_a_lost_version(&self) -> bool {
+        match self {
+            Self::Oss(error) => matches!(error.kind(), oss::Kind::Changed | oss::Kind::NotFound),
+            Self::Corrupt { .. } | Self::Abandoned => false,
+        }
+    }
+
     /// The error that a failed block carries.
     fn of(failure: &Failure) -> Self {
         failure
@@ -182,7 +191,7 @@ impl Reader {
         if range.is_empty() {
             return Ok(Served::empty());
         }
-        if file.corrupt().is_some() {
+        if file.corrupt().is_some() || file.is_gone() {
             let plan = Plan::Exact;
             return Err(Pending { range, plan });
         }
@@ -208,6 +217,31 @@ impl Reader {
             return Err(error);
         }
         let Pending { range, plan } = pending;
+        let read = match file.gone() {
+            Some(error) => {
+                let cached = self.read_cached(file, &range, &[]).await?;
+                cached.ok_or_else(|| error.clone())
+            }
+            None => self.read_planned(op, file, range, plan).await,
+        };
+        if let Err(error) = &read
+            && error.is_of_a_lost_version()
+        {
+            file.lose(error);
+        }
+        let served = read?;
+        op.progressed();
+        self.count(&served);
+        Ok(served)
+    }
+
+    async fn read_planned(
+        &self,
+        op: &Op,
+        file: &Arc<File>,
+        range: Range<u64>,
+        plan: Plan,
+    ) -> Result<Served, Error> {
         let served = match plan {
             Plan::Exact => match self.read_cached(file, &range, &[]).await? {
                 // Whole blocks cost nothing where they lie on disk.
@@ -235,13 +269,10 @@ impl Reader {
                 self.read_blocks(&range, ahead, part).await?
             }
         };
-        let served = match served {
-            Some(served) => served,
-            None => self.read_exact(op, file, &range).await?,
-        };
-        op.progressed();
-        self.count(&served);
-        Ok(served)
+        match served {
+            Some(served) => Ok(served),
+            None => self.read_exact(op, file, &range).await,
+        }
     }
 
     /// Reads blocks that are in the cache or among `own`; `None` if they are not, or if whoever was filling them gave up.

@@ -101,10 +101,19 @@ impl Served {
         self.len == 0
     }
 
-    /// True if the answer lies in more than one block, so that [`Served::with`] copies it.
+    /// True if the answer lies in more than one block.
     #[must_use]
     pub fn is_straddled(&self) -> bool {
         self.pieces.0[1].is_some()
+    }
+
+    /// The bytes as they lie in two blocks, if they do.
+    #[must_use]
+    pub fn halves(&self) -> Option<[&[u8]; 2]> {
+        match &self.pieces.0 {
+            [Some(first), Some(second)] => Some([first.bytes()?, second.bytes()?]),
+            [_, None] | [None, _] => None,
+        }
     }
 
     /// Hands the bytes to `send` in one slice: borrowed from their block where they lie in one, else copied together

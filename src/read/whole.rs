@@ -86,6 +86,8 @@ impl Reader {
         self.cache
             .insert(version, 0, block, Origin::Ahead)
             .map_err(|_| Unclaimed::There)?;
+        // What was read makes room: else an epoch of small files would take fresh memory for each of them.
+        self.cache.trim();
         self.metrics.read.ahead_bytes.inc_by(version.size());
         Ok(self.whole(version, writer, Some(member)))
     }

@@ -209,6 +209,33 @@ async fn a_replaced_object_is_an_error_never_other_bytes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_a_replaced_object_nothing_is_asked_for_again() {
+    let stack = Stack::new(32 * MIB).await;
+    let old = content(1, 4 << 20);
+    let version = stack.put("x", &old);
+    let file = stack.reader.open(Arc::clone(&version));
+    let first = || stack.read(&file, 0, 1 << 20);
+    assert!(first().await.unwrap() == old[..1 << 20]);
+    stack.put("x", &content(2, 4 << 20));
+    let is_changed = |read: Result<Vec<u8>, Error>| match read {
+        Err(Error::Oss(error)) => assert!(matches!(error.kind(), Kind::Changed), "{error}"),
+        Err(error) => panic!("{error}"),
+        Ok(_) => panic!("bytes of a version that is gone"),
+    };
+    stack.cache.purge(&version);
+    is_changed(stack.read(&file, 3 << 20, 1000).await);
+    let before = stack.server.stats().get();
+    for at in 0..100 {
+        is_changed(stack.read(&file, at * 40_000, 1000).await);
+    }
+    assert_eq!(stack.server.stats().get(), before);
+    // Who opens it anew asks anew.
+    let again = stack.reader.open(version);
+    is_changed(stack.read(&again, 0, 1000).await);
+    assert_eq!(stack.server.stats().get(), before + 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_fetched_twice() {
     let content = Arc::new(content(2, 32 << 20));
     for whole in [true, false] {

@@ -91,6 +91,17 @@ def test_the_text_has_every_workload_goal_and_reason():
     assert f"{sum(goal['met'] for goal in judged)} met" in text
 
 
+def test_the_goals_take_the_place_of_those_in_readme_and_nothing_else():
+    readme = pathlib.Path(__file__).parents[2].joinpath("README.md").read_text()
+    judged = table.judge(every_row(), workloads.WORKLOADS)
+    written = table.with_goals(readme, judged)
+    assert table.markdown(judged) in written
+    assert written.count("| R1 |") == sum(goal["workload"] == "R1" for goal in judged)
+    assert table.with_goals(written, judged) == written
+    assert written.split(table.GOALS_BEGIN)[0] == readme.split(table.GOALS_BEGIN)[0]
+    assert written.split(table.GOALS_END)[1] == readme.split(table.GOALS_END)[1]
+
+
 def test_the_chart_is_well_formed_and_needs_no_row():
     for rows in (every_row(), []):
         root = xml.etree.ElementTree.fromstring(chart.svg(rows))

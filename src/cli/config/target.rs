@@ -15,6 +15,11 @@ pub(super) struct Target {
 impl Target {
     /// Takes it apart.
     pub(super) fn parse(text: &str) -> Result<Self> {
+        // First, and without the text: what stands there is a secret, and messages are logged.
+        ensure!(
+            !text.contains('@'),
+            "the bucket's address holds an '@': credentials have no place in it, see --credentials"
+        );
         let rest = match text.split_once("://") {
             Some(("oss", rest)) => rest,
             Some((scheme, _)) => {
@@ -72,6 +77,12 @@ mod tests {
         assert_eq!(full.prefix.as_str(), "data/train/");
         assert_eq!(target("oss://b").prefix, Prefix::root());
         assert_eq!(target("b/x/").prefix.as_str(), "x/");
+    }
+
+    #[test]
+    fn a_secret_in_a_target_is_not_repeated() {
+        let error = Target::parse("oss://id:secret@b").expect_err("no target");
+        assert!(!error.to_string().contains("secret"), "{error}");
     }
 
     #[test]

@@ -69,6 +69,13 @@ impl FileSystem {
         });
     }
 
+    /// A file of the list is not there.
+    fn missing_from_list(&self, at: usize) {
+        if let Some(list) = &mut self.ahead.state().list {
+            list.missing(at);
+        }
+    }
+
     /// A file of the list is done with.
     pub(super) fn left_out(&self, at: usize) {
         if let Some(list) = &mut self.ahead.state().list {
@@ -87,7 +94,7 @@ impl Shared {
             let Some(fs) = self.fs.upgrade() else { return };
             let next = {
                 let mut state = fs.ahead.state();
-                let Some(list) = &mut state.list else { return };
+                let Some(list) = &mut state.list else { break };
                 match list.next(fs.reader.ahead_bytes_max(), fs.config.attr_ttl) {
                     None if list.is_over() => break,
                     next => next,
@@ -111,10 +118,18 @@ impl Shared {
     }
 
     fn tell_missing(&self) {
+        let is_of_nothing = self.fs.upgrade().is_some_and(|fs| {
+            let state = fs.ahead.state();
+            state.list.as_ref().is_some_and(List::is_of_nothing)
+        });
+        let end = match is_of_nothing {
+            true => ": it is not followed any further; its paths are to be relative to the mount",
+            false => "",
+        };
         let example = self.example.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(example) = example.as_deref() {
             tracing::warn!(
-                "{} files of the prefetch list cannot be had, {example:?} for example",
+                "{} files of the prefetch list cannot be had, {example:?} for example{end}",
                 self.missing.load(Ordering::Relaxed)
             );
         }
@@ -131,7 +146,7 @@ impl Shared {
                     self.missing.fetch_add(1, Ordering::Relaxed);
                     let mut example = self.example.lock().unwrap_or_else(PoisonError::into_inner);
                     example.get_or_insert_with(|| path.clone());
-                    fs.left_out(at);
+                    fs.missing_from_list(at);
                     Cared::Done
                 }
             };

@@ -25,6 +25,9 @@ const RECENT: usize = 8;
 /// Files asked for and passed over for each one read, beyond which the list is somebody else's.
 const PASSED_PER_READ: usize = 4;
 
+/// Files in a row that are not there, after which the list is taken to be of something else: each costs two requests.
+const MISSING_MAX: usize = 256;
+
 /// How a file stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -59,6 +62,8 @@ pub(super) struct List {
     strangers: usize,
     /// Files of the list read in a row that were not asked for, while nothing was.
     unasked: usize,
+    /// Files in a row that are not there.
+    missing: usize,
     tempo: Tempo,
 }
 
@@ -94,6 +99,7 @@ impl List {
             reads: 0,
             strangers: 0,
             unasked: 0,
+            missing: 0,
             tempo: Tempo::default(),
         }
     }
@@ -119,8 +125,16 @@ impl List {
         None
     }
 
+    /// A file that was asked for is not there.
+    pub(super) fn missing(&mut self, at: usize) {
+        self.missing += 1;
+        self.done(at);
+        self.judge();
+    }
+
     /// A file that was asked for has so many bytes to wait with. False if it need not be fetched any more.
     pub(super) fn sized(&mut self, at: usize, bytes: u64) -> bool {
+        self.missing = 0;
         if let State::Waiting { bytes: 0 } = self.files[at].1 {
             let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
             self.files[at].1 = State::Waiting { bytes };
@@ -206,6 +220,7 @@ impl List {
     fn judge(&mut self) {
         if self.strangers >= STRANGERS_MAX
             || self.unasked >= STRANGERS_MAX
+            || self.missing >= MISSING_MAX
             || self.passed > STRANGERS_MAX + PASSED_PER_READ * self.reads
         {
             self.next = self.files.len();
@@ -215,6 +230,16 @@ impl List {
     /// True once the list says nothing more of what will be read.
     pub(super) fn is_over(&self) -> bool {
         self.next == self.files.len()
+    }
+
+    /// True once nothing that was asked for waits either.
+    pub(super) fn is_finished(&self) -> bool {
+        self.is_over() && self.waiting == 0
+    }
+
+    /// True if it was ended because nothing of it is there.
+    pub(super) fn is_of_nothing(&self) -> bool {
+        self.missing >= MISSING_MAX
     }
 }
 
@@ -266,6 +291,25 @@ mod tests {
             list.read("x", Instant::now());
         }
         assert!(list.is_over() && list.next(1, TTL).is_none());
+    }
+
+    #[test]
+    fn a_list_of_files_that_are_not_there_is_ended() {
+        let names: Vec<String> = (0..2 * MISSING_MAX).map(|at| at.to_string()).collect();
+        let mut list = List::new(names.iter().map(|name| name.as_str().into()).collect());
+        let mut asked = 0;
+        while let Some((at, _)) = list.next(1, TTL) {
+            asked += 1;
+            // One that is there begins the count anew.
+            if at == 9 {
+                list.sized(at, 0);
+                list.done(at);
+            } else {
+                list.missing(at);
+            }
+        }
+        assert_eq!(asked, 10 + MISSING_MAX);
+        assert!(list.is_finished() && list.is_of_nothing());
     }
 
     /// Reads every file of `places` of a list of 100,000, each read followed by all that may be asked for. Returns the list,

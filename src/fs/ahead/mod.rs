@@ -49,8 +49,9 @@ const DIRECTORIES_MAX: NonZeroUsize = NonZeroUsize::new(4096).expect("not zero")
 /// Large files whose beginnings are kept for the readers of a list.
 const KEPT_MAX: usize = 256;
 
-/// Files read in a directory that is not listed, as many as are remembered: a few earn the listing.
-const EARLY_MAX: usize = 16;
+/// Files read in a directory that is not listed, as many as are remembered: a few earn the listing, and meanwhile each of many
+/// threads may read some. One that is not remembered is fetched again.
+const EARLY_MAX: usize = 128;
 
 /// Files of all scans together; some 60 bytes each. The directory that was used longest ago loses its own first.
 const FILES_MAX: usize = 200_000;
@@ -277,11 +278,14 @@ impl FileSystem {
         if self.ahead.following.get().is_none() {
             return;
         }
-        if let Some(list) = &mut self.ahead.state().list {
+        let mut state = self.ahead.state();
+        if let Some(list) = &mut state.list {
             let key = file.version().key().as_str();
             let path = key.strip_prefix(self.config.prefix.as_str()).unwrap_or(key);
             list.read(path, now);
         }
+        state.list.take_if(|list| list.is_finished());
+        drop(state);
         self.ahead.list_read.notify_waiters();
     }
 

@@ -52,7 +52,7 @@ impl Door {
             Ok(Ok(served)) => {
                 // The most frequent way of all: without an `Op`, at whose clock and cancel token nobody would look.
                 self.answering.metrics.fuse.requests.inc();
-                return served.with(|bytes| reply.data(bytes));
+                return self.straddled.answer(request.unique(), reply, &served);
             }
             Ok(Err(pending)) => pending,
             Err(error) => {
@@ -65,8 +65,9 @@ impl Door {
         let op = self.op("read", request, number);
         let fs = Arc::clone(&self.fs);
         let work = move |op: Arc<Op>| async move { fs.read(&op, pending).await };
-        self.answering.later(op, reply, work, |reply, served| {
-            served.with(|bytes| reply.data(bytes));
+        let (straddled, request) = (Arc::clone(&self.straddled), request.unique());
+        self.answering.later(op, reply, work, move |reply, served| {
+            straddled.answer(request, reply, &served);
         });
     }
 

@@ -19,6 +19,7 @@ use crate::fuse::answer::{Answering, entry, file_attr};
 use crate::fuse::backing::Backings;
 use crate::fuse::processes::Processes;
 use crate::fuse::session::SessionOptions;
+use crate::fuse::straddled::Straddled;
 use crate::op::{Caller, Op};
 use crate::tree::Ino;
 
@@ -59,6 +60,7 @@ pub(super) struct Door {
     fs: Arc<FileSystem>,
     answering: Answering,
     backings: Arc<Backings>,
+    straddled: Arc<Straddled>,
     options: SessionOptions,
     processes: Processes,
     /// One for each payload of a WRITE that waits for room.
@@ -66,12 +68,18 @@ pub(super) struct Door {
 }
 
 impl Door {
-    pub(super) fn new(fs: Arc<FileSystem>, answering: Answering, options: SessionOptions) -> Self {
+    pub(super) fn new(
+        fs: Arc<FileSystem>,
+        answering: Answering,
+        straddled: Straddled,
+        options: SessionOptions,
+    ) -> Self {
         let backings = Backings::new(Arc::clone(&fs), Arc::clone(&answering.metrics));
         Self {
             fs,
             answering,
             backings,
+            straddled: Arc::new(straddled),
             options,
             processes: Processes::default(),
             payloads: writes::payloads(),
