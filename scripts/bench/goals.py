@@ -30,6 +30,10 @@ class Rows:
         self._rows = rows
         self._task = task
 
+    def has(self, subject):
+        """Whether a subject was measured."""
+        return (self._task, subject) in self._rows
+
     def of(self, subject, name, task=None):
         """A figure of a subject, of this goal's task if no other is named."""
         return self._rows[(task or self._task, subject)][name]
@@ -52,6 +56,35 @@ def cpu_above(subject, other, most):
         return rows.of(subject, "client_cpu") - rows.of(other, "client_cpu")
 
     return Goal(subject, f"≤ {most:g} CPU-s/GiB above {other}", measure, most, False)
+
+
+def times_best(subject, others, least):
+    """At least so many times as fast as the best of others."""
+
+    def measure(rows):
+        return rows.of(subject, "rate") / rows.of(best(rows, others), "rate")
+
+    return Goal(subject, f"≥ {least:g} × the best of {', '.join(others)}", measure, least, True)
+
+
+def cpu_above_best(subject, others, most):
+    """At most so many CPU-seconds per GiB more than the fastest of others."""
+
+    def measure(rows):
+        return rows.of(subject, "client_cpu") - rows.of(best(rows, others), "client_cpu")
+
+    return Goal(subject, f"≤ {most:g} CPU-s/GiB above the best of {', '.join(others)}", measure, most, False)
+
+
+def best(rows, subjects):
+    """The fastest of those that were measured."""
+    measured = [subject for subject in subjects if rows.has(subject)]
+    return max(measured, key=lambda subject: rows.of(subject, "rate"), default=None)
+
+
+def sent(subject, most):
+    """At most so many bytes over the link per byte that was written."""
+    return Goal(subject, f"≤ {most:g} bytes sent per byte written", lambda rows: rows.of(subject, "sent_per_asked"), most, False)
 
 
 def fetched(subject, most):

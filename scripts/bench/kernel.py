@@ -6,6 +6,7 @@ import os
 import shutil
 
 import rig
+import uploads
 from bench import Skip
 from tasks import HOT_BYTES, Files, Listing, Mapped, Random, Sequential
 
@@ -13,7 +14,12 @@ COUNTERS = {
     "gets": "rolefs_oss_get_requests_total",
     "heads": "rolefs_oss_head_requests_total",
     "lists": "rolefs_oss_list_requests_total",
+    "puts": "rolefs_oss_put_requests_total",
+    "parts": "rolefs_oss_part_requests_total",
+    "copies": "rolefs_oss_copy_requests_total",
+    "deletes": "rolefs_oss_delete_requests_total",
     "others": "rolefs_oss_other_requests_total",
+    "sent": "rolefs_oss_bytes_sent_total",
     "fetched": "rolefs_oss_bytes_received_total",
 }
 CACHE_SIZE = "20GiB"
@@ -36,6 +42,8 @@ class Mount:
     prefetch_list: bool = False
 
     def run(self, bench, task):
+        if isinstance(task, uploads.TASKS):
+            return uploads.through_a_mount(bench, task, mounted, counted)
         before = idle(bench)
         options = list(bench.options.mount_option)
         if self.prefetch_list:
@@ -112,6 +120,8 @@ class Local:
     """The server's own files, hot in the page cache: what a copy on a fast local disk would be."""
 
     def run(self, bench, task):
+        if isinstance(task, uploads.TASKS):
+            return uploads.locally(bench, task)
         if isinstance(task, Listing):
             raise Skip("the names are in the server's memory only")
         return settled(lambda: bench.measure(task.reader(bench, bench.directory / "local")))
@@ -160,8 +170,13 @@ def listing(bench, sample):
 
 def counters(mount, idle_counts):
     """What a mount asked of OSS, apart from what every mount asks before anything is read."""
+    return {name: value - idle_counts[name] for name, value in counted(mount).items()}
+
+
+def counted(mount):
+    """What a mount that has ended asked of OSS in all."""
     values = rig.metrics(mount.stats)
-    return {name: values[metric] - idle_counts[name] for name, metric in COUNTERS.items() if metric in values}
+    return {name: values[metric] for name, metric in COUNTERS.items() if metric in values}
 
 
 def idle(bench):

@@ -24,6 +24,7 @@ import links  # noqa: E402
 import meter  # noqa: E402
 import rig  # noqa: E402
 import table  # noqa: E402
+import uploads  # noqa: E402
 from bench import Bench, Skip  # noqa: E402
 from tasks import GIB, SCALES, Listing  # noqa: E402
 from workloads import SUBJECTS, WORKLOADS, YARDSTICKS  # noqa: E402
@@ -36,7 +37,7 @@ TOUCHED_BYTES = 6 * GIB
 def arguments():
     parser = argparse.ArgumentParser(prog="scripts/bench.sh", description="Measures a mount beside what could be reached.")
     parser.add_argument("--quick", action="store_true", help="less of everything, once: below five minutes")
-    parser.add_argument("--workload", action="append", help="R1 to R10; may be repeated, or a list with commas")
+    parser.add_argument("--workload", action="append", help="R1 to R10, W1 to W5; may be repeated, or a list with commas")
     parser.add_argument("--link", action="append", help="of " + ", ".join(links.LINKS))
     parser.add_argument("--subject", action="append", help="; ".join(SUBJECTS) + ' (a list is split at ";")')
     parser.add_argument("--repetitions", type=int, help="of the mount, raw and null; default 3, with --quick 1")
@@ -78,7 +79,7 @@ class Run:
 
     def make_data(self):
         """Uploads the objects, over plain loopback."""
-        tasks = [workload.task for workload in self.workloads if not isinstance(workload.task, Listing)]
+        tasks = [workload.task for workload in self.workloads if not isinstance(workload.task, Listing | uploads.TASKS)]
         if not tasks:
             return
         say("makes the data")

@@ -1,6 +1,6 @@
-"""Reads with a Python client, for `scripts/bench.sh`: `sdk_worker.py JOB.json` prints a report as `rolefs-bench` does.
+"""Reads or writes with a Python client, for `scripts/bench.sh`: `sdk_worker.py JOB.json` prints a report as `rolefs-bench` does.
 
-The work stops when the job's seconds are over; what was read by then counts.
+The work stops when the job's seconds are over; what was read or written by then counts.
 """
 
 import importlib.util
@@ -34,6 +34,16 @@ class Oss2:
         while piece := answer.read(CHUNK):
             yield len(piece)
 
+    def put(self, key, job):
+        self.bucket.put_object(key, os.urandom(job["size"]))
+        yield job["size"]
+
+    def upload(self, key, job):
+        store = self.oss2.ResumableStore(root=job["directory"])
+        how = {"store": store, "multipart_threshold": job["part_bytes"], "part_size": job["part_bytes"]}
+        self.oss2.resumable_upload(self.bucket, key, job["source"], num_threads=job["connections"], **how)
+        yield os.path.getsize(job["source"])
+
     def list(self, prefix):
         for entry in self.oss2.ObjectIteratorV2(self.bucket, prefix=prefix, delimiter="/", max_keys=1000):
             yield len(entry.key)
@@ -55,6 +65,15 @@ class OssV2:
         answer = self.client.get_object(self.oss.GetObjectRequest(bucket=self.name, key=key))
         for piece in answer.body.iter_bytes(block_size=CHUNK):
             yield len(piece)
+
+    def put(self, key, job):
+        self.client.put_object(self.oss.PutObjectRequest(bucket=self.name, key=key, body=os.urandom(job["size"])))
+        yield job["size"]
+
+    def upload(self, key, job):
+        uploader = self.client.uploader(part_size=job["part_bytes"], parallel_num=job["connections"])
+        uploader.upload_file(self.oss.PutObjectRequest(bucket=self.name, key=key), filepath=job["source"])
+        yield os.path.getsize(job["source"])
 
     def list(self, prefix):
         pages = self.client.list_objects_v2_paginator()
@@ -139,6 +158,7 @@ def work(client, job, count):
                 return
         return
     keys, lock, failures = iter(job["keys"]), threading.Lock(), []
+    writing = job["kind"] in ("put", "upload")
 
     def reader():
         try:
@@ -147,9 +167,9 @@ def work(client, job, count):
                     key = next(keys, None)
                 if key is None:
                     return
-                for size in client.stream(key):
+                for size in getattr(client, job["kind"])(key, job) if writing else client.stream(key):
                     count.add(size)
-                    if count.over():
+                    if count.over() and not writing:
                         return
                 count.add(0, 1)
         except Exception as error:

@@ -8,6 +8,8 @@ import price
 GIB = 1 << 30
 TIB = 1 << 40
 PARTS = ("reader", "daemon", "server")
+READS = ("gets", "heads", "lists")
+WRITES = ("puts", "parts", "copies", "deletes")
 
 
 def row(workload, subject, samples, scale):
@@ -54,20 +56,23 @@ def row(workload, subject, samples, scale):
 
 def requests(workload, samples, median, scale):
     """What was asked of OSS, and what it would cost at scale; None where nobody counted."""
-    made = {name: median(lambda sample, name=name: sample.get(name)) for name in ("gets", "heads", "lists", "others", "fetched")}
+    made = {name: median(lambda sample, name=name: sample.get(name)) for name in (*READS, *WRITES, "others", "fetched", "sent")}
     counted = None not in (made["gets"], made["heads"], made["lists"])
-    every = sum(made[name] or 0 for name in ("gets", "heads", "lists", "others")) if counted else None
+    every = sum(made[name] or 0 for name in (*READS, *WRITES, "others")) if counted else None
     operations = median(lambda sample: sample["operations"])
     moved = median(lambda sample: sample["bytes"])
     # Yardsticks may have done less than the whole task; what they read is what they asked for.
     asked = min(workload.task.asked(scale) or 0, moved)
     made["fetched_per_asked"] = made["fetched"] / asked if asked and made["fetched"] is not None else None
+    made["sent_per_asked"] = made["sent"] / moved if moved and made["sent"] is not None else None
     made["requests_per_operation"] = every / operations if counted and operations else None
-    cost = price.of_requests(made["gets"], made["heads"], made["lists"]) if counted else None
+    # Writing is of the class of listing.
+    dear = sum(made[name] or 0 for name in ("lists", *WRITES))
+    cost = price.of_requests(made["gets"], made["heads"], dear) if counted else None
     if cost is None:
         made["cost_cny"] = made["cost_text"] = None
     elif workload.task.unit == "GB/s":
-        made["cost_cny"], made["cost_text"] = cost, f"{cost * TIB / asked:.2g}/TiB"
+        made["cost_cny"], made["cost_text"] = cost, f"{cost * TIB / (asked or moved):.2g}/TiB"
     else:
         made["cost_cny"], made["cost_text"] = cost, f"{cost * 1e6 / operations:.2g}/million"
     return made
@@ -122,14 +127,14 @@ def judge_memory(rows, budget):
 
 
 HEAD = ["subject", "rate", "", "min - max", "to raw", "latency", "CPU reader u + k", "daemon u + k", "server u + k"]
-HEAD += ["RSS MiB", "GETs", "HEADs", "LISTs", "fetched", "CNY", "others"]
+HEAD += ["RSS MiB", "GETs", "HEADs", "LISTs", "fetched", "writes", "sent", "CNY", "others"]
 
 
 def text(rows, judged, workloads, skipped):
     """The tables for the terminal.
 
     CPU in seconds per GiB, or in µs per file, read or name, in the program ("u") and in the kernel ("k"); RSS of the daemon, or of the reader where there is none;
-    "fetched" per byte asked; CNY for the requests per TiB or per million files, reads or names; "others" is how many
+    "fetched" per byte asked; "writes" are requests that change the bucket, "sent" is per byte written; CNY for the requests per TiB or per million files, reads or names; "others" is how many
     processors other programs kept busy.
     """
     blocks = []
@@ -165,12 +170,14 @@ def _cells(row):
     digits = 2 if row["unit"] == "GB/s" else 0
     rss = row["daemon_rss_bytes"] or row["reader_rss_bytes"]
     counts = [number(row[name], 0) for name in ("gets", "heads", "lists")]
+    writes = [row[name] for name in WRITES if row[name] is not None]
     cpu = [_pair(row[f"{who}_user_cpu"], row[f"{who}_system_cpu"], 2 if row["cpu_unit"] == "s/GiB" else 1) for who in PARTS]
     spread = "-" if row["rate_min"] == row["rate_max"] else f"{row['rate_min']:.{digits}f} - {row['rate_max']:.{digits}f}"
     latency = "-" if row["latency_median"] is None else f"{row['latency_median'] * 1e3:.2f} ms"
     return [
         *(row["subject"], f"{row['rate']:.{digits}f}", row["unit"], spread, number(row["to_raw"]), latency),
         *(*cpu, number(rss and rss / (1 << 20), 0), *counts, number(row["fetched_per_asked"])),
+        *(number(sum(writes), 0) if any(writes) else "-", number(row["sent_per_asked"] or None)),
         *(row["cost_text"] or "-", number(row["foreign_cpus"], 1)),
     ]
 

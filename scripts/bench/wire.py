@@ -6,6 +6,7 @@ import pathlib
 import sys
 
 import rig
+import uploads
 from bench import Skip
 from tasks import MIB, Files, Listing, Mapped, Random, Sequential, Shared
 
@@ -24,6 +25,8 @@ class Raw:
     one: bool = False
 
     def run(self, bench, task):
+        if isinstance(task, uploads.TASKS):
+            return uploads.raw(bench, task)
         if isinstance(task, Listing):
             url = bench.server.url("GET", rig.BUCKET, "")
             sample = bench.measure(["raw", "list", "--url", url, "--prefix", task.prefix])
@@ -98,6 +101,8 @@ class Sdk:
     client: str
 
     def run(self, bench, task):
+        if isinstance(task, uploads.TASKS):
+            return uploads.by_sdk(bench, task, self.client)
         work = {"client": self.client, "endpoint": bench.server.endpoint, "region": rig.REGION, "bucket": rig.BUCKET}
         work |= {"id": rig.ADMIN_ID, "secret": rig.ADMIN_SECRET, "seconds": bench.scale.box_seconds}
         if isinstance(task, Sequential):

@@ -1,12 +1,14 @@
 """The benchmark, as a table: what is done over which link, by whom, and what must come out.
 
 R1 reads one large object, R2 the same over the slow link, R3 four at once, R4 one by eight processes, R5 at random,
-R6 and R7 small files, R8 names, R9 what was read before, R10 a mapping.
+R6 and R7 small files, R8 names, R9 what was read before, R10 a mapping. W1 writes one large file, W2 four at once, W3 small
+files, W4 changes a part of a large one, W5 renames a directory.
 """
 
 import dataclasses
 
-from goals import cpu_above, fetched, latency, only_lists, requests_per_file, time_within, times
+import uploads
+from goals import cpu_above, cpu_above_best, fetched, latency, only_lists, requests_per_file, sent, time_within, times, times_best
 from kernel import Local, Mount, Null
 from tasks import HOT_BYTES, KIB, SHARDS, Files, Listing, Mapped, Random, Sequential, Shared
 from wire import Curl, Raw, Sdk
@@ -141,4 +143,22 @@ def _workloads():
         yield Workload("R10", tensors, link, shuffled, ("mount", "raw, one GET", *more), shuffled_goals)
 
 
-WORKLOADS = tuple(_workloads())
+def _writing():
+    uploaders = ("oss2", "alibabacloud-oss-v2")
+    large_goals = (times_best("mount", uploaders, 0.9), cpu_above_best("mount", uploaders, 0.35), sent("mount", 1.01))
+    one, four = uploads.Large("1 writer", 1), uploads.Large("4 writers", 4)
+    for link in ("loopback", "cloud"):
+        local = ("local",) if link == "loopback" else ()
+        large = ("mount", "raw", *uploaders, *local)
+        yield Workload("W1", "one large file, closed", link, one, large, large_goals)
+        yield Workload("W2", "4 large files, closed", link, four, large, large_goals)
+        for task in (uploads.Small("1 thread", 1), uploads.Small("16 threads", 16)):
+            # A PUT each, and a listing a second: that is one in 45 where a file takes 20 ms.
+            goals = (times("mount", "raw", 0.9), requests_per_file("mount", 1.05))
+            yield Workload("W3", "new files of 100 KiB", link, task, ("mount", "raw", *uploaders, *local), goals)
+        change = uploads.Changes("100 contiguous changes of 1 MiB")
+        yield Workload("W4", "a change within a large file", link, change, ("mount",), (sent("mount", 1.2),))
+        yield Workload("W5", "rename of a directory", link, uploads.Rename("small objects"), ("mount",))
+
+
+WORKLOADS = (*_workloads(), *_writing())

@@ -26,8 +26,8 @@ pub enum Error {
     },
     /// The file would be longer than OSS takes ([`super::FILE_BYTES_MAX`]), or has more pieces than an upload has numbers.
     /// EFBIG.
-    #[error("{0} would be larger than an object can be")]
-    TooLong(ObjectKey),
+    #[error("{} would be larger than an object can be", .0.as_ref().map_or("an unlinked file", ObjectKey::as_str))]
+    TooLong(Option<ObjectKey>),
     /// Somebody else has changed the object since it was opened, and it was not to be overwritten.
     #[error("{key} was changed by somebody else: opened as {}, found as {}", shown(.opened.as_ref()), shown(.found.as_ref()))]
     Conflict {

@@ -7,14 +7,16 @@
 //!   network's side. It copies every frame of a body into a buffer, as every reader has to.
 //! - `null` is a FUSE file system that answers from memory: what is left to gain on the kernel's side.
 //! - `read` is the reader of both file systems: system calls into one buffer per thread, nothing else.
+//! - `write` is the writer of a file system, and `raw put` what is left to gain on the network's side.
 //!
-//! `raw` and `read` print one line of JSON (see [`report::Report`]); `scripts/bench.sh` runs all three in turn and sets
+//! `raw`, `read` and `write` print one line of JSON (see [`report::Report`]); `scripts/bench.sh` runs all three in turn and sets
 //! the figures in relation. The client's cache is cold only if the caller made it so (a fresh mount, `drop_caches`).
 
 mod null;
 mod raw;
 mod read;
 mod report;
+mod write;
 
 use std::process::ExitCode;
 
@@ -30,7 +32,7 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Fetch objects over HTTP, without a file system.
+    /// Fetch or store objects over HTTP, without a file system.
     #[command(subcommand)]
     Raw(raw::Command),
     /// Serve a file system from memory until SIGTERM.
@@ -38,6 +40,9 @@ enum Command {
     /// Read files.
     #[command(subcommand)]
     Read(read::Command),
+    /// Write files.
+    #[command(subcommand)]
+    Write(write::Command),
 }
 
 fn main() -> ExitCode {
@@ -45,6 +50,7 @@ fn main() -> ExitCode {
         Command::Raw(command) => raw::run(command).map(|report| report.print()),
         Command::Null(args) => null::run(&args).map(|report| report.print()),
         Command::Read(command) => read::run(command).map(|report| report.print()),
+        Command::Write(command) => write::run(command).map(|report| report.print()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -174,7 +174,7 @@ impl File {
                     self.is_stored(&shot);
                     return Ok(None);
                 }
-                Plan::TooLong => return Err(Error::TooLong(shot.key)),
+                Plan::TooLong => return Err(Error::TooLong(Some(shot.key))),
                 Plan::Materialise(_) => return Err(Error::UploadGone(shot.key)),
                 Plan::Put => self.put(op, &shot).await?,
                 Plan::Copy(base) => self.copy_whole(op, &shot, base, &mut limits).await?,

@@ -255,10 +255,7 @@ impl File {
     }
 
     fn too_long(&self) -> Error {
-        match self.key() {
-            Some(key) => Error::TooLong(key),
-            None => Error::Unlinked,
-        }
+        Error::TooLong(self.key())
     }
 }
 

@@ -5,10 +5,11 @@
 
 mod list;
 mod objects;
+mod put;
 mod random;
 
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
@@ -22,7 +23,7 @@ use crate::report::Report;
 /// The largest answer that is no object's content: a page of a listing has at most 1000 keys.
 const ANSWER_BYTES_MAX: usize = 8 << 20;
 
-/// What to fetch.
+/// What to fetch or store.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// One object, or several at once, in ranged GETs.
@@ -73,6 +74,18 @@ pub(crate) enum Command {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
+    /// New objects of one size, one PUT each.
+    Put {
+        /// File with one URL per line.
+        #[arg(long)]
+        list: PathBuf,
+        /// Bytes of each object.
+        #[arg(long)]
+        size: ByteSize,
+        /// PUTs in flight.
+        #[arg(long, default_value_t = 16)]
+        in_flight: usize,
+    },
     /// The keys of a bucket, page after page: each page names where the next begins, so there is one request at a time.
     List {
         /// URL of the bucket, presigned or with any other query.
@@ -84,7 +97,7 @@ pub(crate) enum Command {
     },
 }
 
-/// Fetches and reports.
+/// Fetches or stores, and reports.
 ///
 /// # Errors
 /// If any request fails or answers anything but what was asked for: a yardstick that skips work is none.
@@ -112,9 +125,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<Report> {
             in_flight,
             size_max,
         } => {
-            let text = std::fs::read_to_string(&list)
-                .with_context(|| format!("cannot read {}", list.display()))?;
-            let urls = text.lines().map(str::to_owned).collect();
+            let urls = lines_of(&list)?;
             let buffer_bytes = usize::try_from(size_max.0)?;
             runtime.block_on(objects::small(&client, urls, in_flight, buffer_bytes))
         }
@@ -134,8 +145,20 @@ pub(crate) fn run(command: Command) -> anyhow::Result<Report> {
             };
             runtime.block_on(random::random(&client, url, &places, in_flight))
         }
+        Command::Put {
+            list,
+            size,
+            in_flight,
+        } => runtime.block_on(put::put(&client, lines_of(&list)?, size.0, in_flight)),
         Command::List { url, prefix } => runtime.block_on(list::walk(&client, &url, &prefix)),
     }
+}
+
+/// URLs of a file, one per line.
+fn lines_of(list: &Path) -> anyhow::Result<Vec<String>> {
+    let text = std::fs::read_to_string(list);
+    let text = text.with_context(|| format!("cannot read {}", list.display()))?;
+    Ok(text.lines().map(str::to_owned).collect())
 }
 
 /// Sends a GET and expects success.
