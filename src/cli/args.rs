@@ -216,7 +216,7 @@ pub(super) struct MountArgs {
     )]
     pub(super) exclusive_create: String,
 
-    /// Keep written bytes in this directory when memory has no room for them until they are stored.
+    /// Keep written bytes in this directory when memory has no room for them until they are stored; made if it is not there.
     #[arg(long, env = "ROLEFS_STAGING_DIR", value_name = "DIR", value_parser = path())]
     pub(super) staging_dir: Option<PathBuf>,
 

@@ -4,9 +4,9 @@
 //! behind by a crash. Chunks are ranges of it: their room is reserved before anything is written, so a full disk is noticed before
 //! bytes are taken, and punched out when they are let go.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -43,11 +43,14 @@ pub(super) struct Slot {
 }
 
 impl StagingDirectory {
-    /// The directory, which must not lie inside the mount, for at most `bytes_max` bytes.
+    /// The directory, which must not lie inside the mount, for at most `bytes_max` bytes. Made if it is not there, for its owner
+    /// alone.
     ///
     /// # Errors
-    /// If it is not there, or no file can be made in it.
+    /// If it cannot be made, or no file in it.
     pub fn open(path: &Path, bytes_max: u64) -> io::Result<Self> {
+        let mut making = DirBuilder::new();
+        making.recursive(true).mode(0o700).create(path)?;
         let directory = Self {
             path: path.to_owned(),
             bytes_max,
@@ -152,4 +155,27 @@ impl Drop for Slot {
 
 fn signed(bytes: u64) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_directory_that_is_not_there_is_made_for_its_owner_alone() {
+        let above = tempfile::tempdir().unwrap();
+        let path = above.path().join("a/b");
+        for _ in 0..2 {
+            StagingDirectory::open(&path, SLOT_BYTES).unwrap();
+        }
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o7777, 0o700);
+        assert!(std::fs::read_dir(&path).unwrap().next().is_none());
+        let file = above.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        assert!(StagingDirectory::open(&file, SLOT_BYTES).is_err());
+    }
 }
