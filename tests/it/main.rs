@@ -59,6 +59,7 @@ mod read;
 mod replaced;
 mod roles;
 mod small;
+mod special;
 mod stack;
 mod streams;
 mod tidy;

@@ -366,10 +366,10 @@ impl Filesystem for Door {
         name: &OsStr,
         mode: u32,
         umask: u32,
-        _rdev: u32,
+        rdev: u32,
         reply: ReplyEntry,
     ) {
-        self.do_mknod(request, parent, name, (mode, umask), reply);
+        self.do_mknod(request, parent, name, (mode, umask), rdev, reply);
     }
 
     fn mkdir(
