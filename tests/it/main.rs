@@ -63,6 +63,7 @@ mod special;
 mod stack;
 mod streams;
 mod tidy;
+mod truncated;
 mod warm;
 mod wire;
 mod writes;
