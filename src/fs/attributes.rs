@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use crate::object::UnixTime;
-use crate::tree::{Ino, Kind, Overlay, Tree};
+use crate::tree::{Ino, Kind, Overlay, Special, Tree};
 
 /// Owner and permission bits of everything in a mount: OSS has neither.
 #[derive(Debug, Clone, Copy)]
@@ -29,6 +29,8 @@ pub enum FileKind {
     Directory,
     /// A symbolic link.
     Symlink,
+    /// A pipe, a socket or a device.
+    Special(Special),
 }
 
 /// The permission bits of a symbolic link, which nobody looks at (path_resolution(7)).
@@ -105,7 +107,7 @@ impl Attributes {
             ),
             Kind::File(file) => (
                 file.size(),
-                FileKind::File,
+                file.special().map_or(FileKind::File, FileKind::Special),
                 file.modified(),
                 ownership.file_mode,
             ),

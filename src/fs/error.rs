@@ -230,6 +230,7 @@ impl From<tree::ChangeError> for Error {
             ChangeError::IsDirectory => Self::IsADirectory,
             ChangeError::NotDirectory => Self::NotADirectory,
             ChangeError::NotEmpty => Self::NotEmpty,
+            ChangeError::Full => Self::NoSpace(Arc::from(error.to_string())),
             ChangeError::IntoItself => Self::Invalid("a directory cannot be moved into itself"),
         }
     }

@@ -70,12 +70,15 @@ impl DirectoryView {
         let fs = &self.fs;
         let parent = self.directory.ino;
         self.each(|name, cookie, kind, listed| {
-            let number = match listed.map(|listed| fs.tree().shown(parent, listed, Instant::now()))
-            {
-                Some(Shown::Inode(ino)) => ino.get(),
+            let mut tree = fs.tree();
+            let shown = listed.map(|listed| tree.shown(parent, listed, Instant::now()));
+            let (number, special) = match shown {
+                Some(Shown::Inode(ino)) => (ino.get(), tree.node(ino).and_then(Node::special)),
                 Some(Shown::Gone) => return Room::More,
-                Some(Shown::Name) | None => UNKNOWN_INO,
+                Some(Shown::Name) | None => (UNKNOWN_INO, None),
             };
+            drop(tree);
+            let kind = special.map_or(kind, FileKind::Special);
             take(DirectoryEntry {
                 name,
                 cookie,

@@ -12,7 +12,7 @@ use super::pending::Pending;
 use crate::fs::{Attributes, Entry, Error, FileKind, Found};
 use crate::metrics::Metrics;
 use crate::op::{Caller, Op};
-use crate::tree::Ino;
+use crate::tree::{Ino, Special};
 
 /// A reply that can be an error.
 pub(super) trait Refuse: Send + 'static {
@@ -167,7 +167,15 @@ pub(super) fn file_attr(attributes: &Attributes) -> FileAttr {
         nlink: attributes.links,
         uid: attributes.uid,
         gid: attributes.gid,
-        rdev: 0,
+        rdev: match attributes.kind {
+            FileKind::Special(Special::CharacterDevice(device) | Special::BlockDevice(device)) => {
+                device
+            }
+            FileKind::Special(Special::Fifo | Special::Socket)
+            | FileKind::File
+            | FileKind::Directory
+            | FileKind::Symlink => 0,
+        },
         blksize: PREFERRED_BYTES,
         flags: 0,
     }
@@ -179,6 +187,10 @@ pub(super) fn file_type(kind: FileKind) -> FileType {
         FileKind::File => FileType::RegularFile,
         FileKind::Directory => FileType::Directory,
         FileKind::Symlink => FileType::Symlink,
+        FileKind::Special(Special::Fifo) => FileType::NamedPipe,
+        FileKind::Special(Special::Socket) => FileType::Socket,
+        FileKind::Special(Special::CharacterDevice(_)) => FileType::CharDevice,
+        FileKind::Special(Special::BlockDevice(_)) => FileType::BlockDevice,
     }
 }
 

@@ -105,6 +105,13 @@ impl Backings {
         })
     }
 
+    /// True while the kernel reads an inode from a backing file: who reads it, and who opens it meanwhile, would not see a change.
+    pub(super) fn is_backed(&self, ino: u64) -> bool {
+        let table = self.lock();
+        let inode = table.inodes.get(&ino);
+        inode.is_some_and(|inode| inode.handles.is_passthrough())
+    }
+
     /// Chooses the mode and counts the handle.
     fn enter(
         &self,

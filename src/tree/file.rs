@@ -3,6 +3,7 @@
 use std::time::{Instant, SystemTime};
 
 use super::packed::Object;
+use super::special::Special;
 use crate::object::{ETag, UnixTime};
 
 /// A file whose content is this mount's until it is stored.
@@ -14,6 +15,8 @@ pub struct LocalFile {
     /// Answers asked before are older than what is expected.
     since: Instant,
     seen: Option<(Instant, Elsewhere)>,
+    /// INVARIANT: then nothing is expected, for it takes no object's place.
+    special: Option<Special>,
 }
 
 /// What the bucket has shown under the name of a local file.
@@ -44,7 +47,20 @@ impl LocalFile {
             expected,
             since,
             seen: None,
+            special: None,
         }
+    }
+
+    /// That has no content, and is never stored. Nothing may be expected of the bucket.
+    pub(super) fn of(mut self, special: Special) -> Self {
+        self.special = Some(special);
+        self
+    }
+
+    /// What it is if it is no regular file.
+    #[must_use]
+    pub fn special(&self) -> Option<Special> {
+        self.special
     }
 
     /// Bytes of the content.
@@ -86,9 +102,12 @@ impl LocalFile {
         (!is_expected).then_some((seen, *asked))
     }
 
-    /// True if the bucket has, or may have, something under this name.
+    /// True if the bucket has, or may have, something under this name that is this file's. What a special file hides is not.
     #[must_use]
     pub fn covers(&self) -> bool {
+        if self.special.is_some() {
+            return false;
+        }
         match self.seen_elsewhere() {
             Some((Elsewhere::Nothing, _)) => false,
             Some(_) => true,
@@ -110,6 +129,7 @@ impl LocalFile {
 
     /// From now on the bucket should have that.
     pub(super) fn expect(&mut self, expected: Option<Object>, since: Instant) {
+        let expected = expected.filter(|_| self.special.is_none());
         (self.expected, self.since, self.seen) = (expected, since, None);
     }
 }

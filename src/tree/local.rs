@@ -105,7 +105,7 @@ impl Tree {
         Ok(ino)
     }
 
-    fn make(
+    pub(super) fn make(
         &mut self,
         parent: Ino,
         name: &str,

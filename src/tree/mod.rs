@@ -22,7 +22,7 @@
 //! else has stored the object meanwhile ([`LocalFile::seen_elsewhere`]). A commit or a rename keeps the inode number; what was unlinked
 //! is an *orphan*, which is not stale. After a change older answers never win, also when the name has been let go since (`own`).
 //! A local name is shown in its place among the listed ones ([`Tree::local_names`], [`DirectoryStream::beside`]).
-//! Attributes that OSS has no place for are an [`Overlay`].
+//! Attributes that OSS has no place for are an [`Overlay`]; pipes, sockets and devices are local for good ([`Special`]).
 //!
 //! **What the kernel holds is kept, the rest is bounded.** An inode lives while the kernel counts lookups of it, while it is
 //! open, or while something below it lives. All other names are kept as cached knowledge up to a bound on all names; the longest
@@ -49,6 +49,7 @@ mod own;
 mod packed;
 mod pins;
 mod rename;
+mod special;
 mod sweep;
 mod table;
 #[cfg(test)]
@@ -67,5 +68,6 @@ pub use node::{Ino, Kind, Node};
 pub use overlay::{Overlay, OverlayError, XATTR_BYTES_MAX};
 pub use packed::Object;
 pub use rename::{ChangeError, Over, Renamed};
+pub use special::Special;
 pub use sweep::{Next, Sweep, Ticket, Want};
 pub use table::{IMMUTABLE_TTL, Known, NEGATIVE_TTL_MAX, PathError, Stale, Tree, Ttl};

@@ -128,6 +128,7 @@ impl Tree {
             return Ino::ROOT;
         };
         self.idle -= 1;
+        self.specials -= usize::from(node.special().is_some());
         if is_named && !matches!(node.what, What::Nothing) {
             // From now on the name looks like one that no listing has shown.
             self.lose(node.parent);

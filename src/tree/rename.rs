@@ -27,6 +27,9 @@ pub enum ChangeError {
     /// The directory has names that are only here (ENOTEMPTY).
     #[error("the directory is not empty")]
     NotEmpty,
+    /// This mount keeps no more pipes, sockets and devices (ENOSPC).
+    #[error("this mount keeps no more pipes, sockets and devices")]
+    Full,
     /// A directory cannot be moved into itself (EINVAL).
     #[error("the directory would be moved into itself")]
     IntoItself,

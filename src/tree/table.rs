@@ -123,6 +123,8 @@ pub struct Tree {
     pub(super) own: Own,
     pub(super) locals: LocalNames,
     pub(super) overlays: Overlays,
+    /// Nodes that are special files.
+    pub(super) specials: usize,
     pub(super) shows_links: bool,
 }
 
@@ -156,6 +158,7 @@ impl Tree {
             own: Own::new(names_max),
             locals: LocalNames::default(),
             overlays: Overlays::new(names_max),
+            specials: 0,
             shows_links: false,
         }
     }

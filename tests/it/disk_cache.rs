@@ -53,7 +53,7 @@ fn reads(metrics: &Metrics) -> u64 {
     metrics.value("rolefs_read_reads_total")
 }
 
-fn mount(world: &World, name: &str) -> Mount {
+pub(crate) fn mount(world: &World, name: &str) -> Mount {
     let cache = format!("--cache-dir={}", world.path("cache").display());
     world.mount_at(name, &["--memory=256MiB", &cache])
 }
@@ -87,7 +87,7 @@ pub(crate) fn wait_sealed(world: &World, count: usize) {
 }
 
 /// A world with one large object and one small one, both in its cache.
-fn cached_world() -> (World, Bytes, Vec<u8>) {
+pub(crate) fn cached_world() -> (World, Bytes, Vec<u8>) {
     let world = World::open();
     let large = Bytes::from(content(1, 24 * MIB + 12_345));
     let small = content(2, 100_000);

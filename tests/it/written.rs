@@ -14,7 +14,7 @@ fn errno<T: std::fmt::Debug>(result: std::io::Result<T>) -> i32 {
     result.unwrap_err().raw_os_error().unwrap()
 }
 
-fn stored(world: &World, key: &str) -> Option<Vec<u8>> {
+pub(crate) fn stored(world: &World, key: &str) -> Option<Vec<u8>> {
     world.server.get(BUCKET, key).map(|bytes| bytes.to_vec())
 }
 
@@ -26,7 +26,7 @@ fn deny(world: &World) {
 }
 
 /// Runs a Python program in the mount.
-fn python(mount: &Mount, program: &str) -> String {
+pub(crate) fn python(mount: &Mount, program: &str) -> String {
     let output = Command::new("python3")
         .arg("-c")
         .arg(program)

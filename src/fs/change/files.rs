@@ -1,20 +1,30 @@
 //! mknod, unlink.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use super::Maker;
 use crate::fs::{Entry, Error, FileSystem};
 use crate::op::Op;
 use crate::oss::Condition;
-use crate::tree::{Ino, Kind, Node};
+use crate::tree::{Ino, Kind, Node, Special};
 
 /// Whether the bucket has something under a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stored {
+pub(super) enum Stored {
     Yes,
     /// Only this mount knows the file.
     No,
+}
+
+impl Stored {
+    pub(super) fn of(node: &Node) -> Self {
+        match node.kind() {
+            Kind::Directory => Self::No,
+            Kind::File(file) if !file.covers() => Self::No,
+            Kind::File(_) | Kind::Object(_) | Kind::Symlink(_) => Self::Yes,
+        }
+    }
 }
 
 impl FileSystem {
@@ -36,6 +46,28 @@ impl FileSystem {
         self.made(&mut tree, ino, maker)
     }
 
+    /// Makes a pipe, a socket or a device. Only this mount knows it, and it lasts as long.
+    ///
+    /// # Errors
+    /// As [`FileSystem::mkdir`]; [`Error::NoSpace`] if this mount keeps no more.
+    pub async fn make_special(
+        self: &Arc<Self>,
+        op: &Op,
+        parent: Ino,
+        name: &str,
+        special: Special,
+        maker: Maker,
+    ) -> Result<Entry, Error> {
+        self.vacant(op, parent, name).await?;
+        let mut tree = self.tree();
+        // Nothing is stored under it, but a name that no file can have is none for a pipe.
+        tree.key_of(parent, name)?;
+        let (time, now) = (SystemTime::now(), Instant::now());
+        let ino = tree.make_special(parent, name, special, time, now)?;
+        Self::touch(&mut tree, parent);
+        self.made(&mut tree, ino, maker)
+    }
+
     /// Removes a file or a link. Who has it open keeps it.
     ///
     /// # Errors
@@ -50,13 +82,10 @@ impl FileSystem {
         let (key, stored) = {
             let tree = self.tree();
             let node = tree.node(ino).ok_or(crate::tree::Stale)?;
-            let stored = match node.kind() {
-                Kind::Directory => return Err(Error::IsADirectory),
-                Kind::File(file) if !file.covers() => Stored::No,
-                Kind::File(_) => Stored::Yes,
-                Kind::Object(_) | Kind::Symlink(_) => Stored::Yes,
-            };
-            (tree.key_of(parent, name)?, stored)
+            if matches!(node.kind(), Kind::Directory) {
+                return Err(Error::IsADirectory);
+            }
+            (tree.key_of(parent, name)?, Stored::of(node))
         };
         if stored == Stored::Yes {
             let deleted = self.bucket.delete_object(op, &key).await;

@@ -7,7 +7,7 @@
 //! A change is worked on to its end, also if its caller is killed: half a rename is worse than an answer that nobody hears. Whoever
 //! calls sees to that (`fuse` runs them as tasks of [`FileSystem::changes`]).
 //!
-//! - [`directories`]: mkdir, rmdir. [`files`]: mknod, unlink. [`links`](super::links): symlink, readlink.
+//! - [`directories`]: mkdir, rmdir. [`files`]: mknod, pipes, sockets and devices, unlink. [`links`](super::links): symlink, readlink.
 //! - [`rename`]: of files; [`tree_rename`]: of directories; [`copy`]: how an object gets another key.
 //! - [`attributes`]: chmod, chown, utimens and extended attributes, kept in this mount.
 

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::files::Stored;
 use super::new_name;
 use crate::fs::writing::Held;
 use crate::fs::{Error, FileSystem};
@@ -21,6 +22,8 @@ enum Moving {
     /// A file, stored or not.
     File,
     Link,
+    /// Only this mount knows it.
+    Special,
 }
 
 /// A file on its way: what it was, and where it goes.
@@ -63,10 +66,13 @@ impl FileSystem {
             (Moving::Directory, _) => {
                 return self.rename_directory(op, from, to, over, target).await;
             }
-            (Moving::File | Moving::Link, Some(Moving::Directory)) => {
+            (Moving::File | Moving::Link | Moving::Special, Some(Moving::Directory)) => {
                 return Err(Error::IsADirectory);
             }
-            (Moving::File | Moving::Link, Some(Moving::File | Moving::Link) | None) => {}
+            (
+                Moving::File | Moving::Link | Moving::Special,
+                Some(Moving::File | Moving::Link | Moving::Special) | None,
+            ) => {}
         }
         // Held until the tree knows: nothing stores either of them meanwhile.
         let inos: Vec<Ino> = [Some(ino), target].into_iter().flatten().collect();
@@ -87,15 +93,17 @@ impl FileSystem {
             Some(target) => self.keep_for_holders(op, target, &held).await?,
             None => None,
         };
-        let version = match moving == Moving::Link {
-            true => self.move_link(op, &moved).await?,
-            false => self.move_file(op, &moved, &held, to).await?,
+        let version = match moving {
+            Moving::Link => self.move_link(op, &moved).await?,
+            Moving::Special => self.move_special(op, &moved, target).await?,
+            Moving::File | Moving::Directory => self.move_file(op, &moved, &held, to).await?,
         };
         self.renamed(from, to, over, version)
     }
 
     fn moving(&self, ino: Ino) -> Result<Moving, Error> {
         match self.tree().node(ino).map(Node::kind) {
+            Some(Kind::File(file)) if file.special().is_some() => Ok(Moving::Special),
             Some(Kind::Directory) => Ok(Moving::Directory),
             Some(Kind::Symlink(_)) => Ok(Moving::Link),
             Some(Kind::Object(_) | Kind::File(_)) => Ok(Moving::File),
@@ -108,6 +116,25 @@ impl FileSystem {
         copied.await?;
         let deleted = self.bucket.delete_object(op, &moved.from).await;
         deleted.map_err(|error| self.refused(error))?;
+        Ok(None)
+    }
+
+    /// A pipe, a socket or a device only changes its name. The object whose name it takes is gone with that.
+    async fn move_special(
+        &self,
+        op: &Op,
+        moved: &Move,
+        target: Option<Ino>,
+    ) -> Result<Option<ObjectMeta>, Error> {
+        let is_stored = {
+            let tree = self.tree();
+            let node = target.and_then(|target| tree.node(target));
+            node.is_some_and(|node| Stored::of(node) == Stored::Yes)
+        };
+        if is_stored {
+            let deleted = self.bucket.delete_object(op, &moved.to).await;
+            deleted.map_err(|error| self.refused(error))?;
+        }
         Ok(None)
     }
 

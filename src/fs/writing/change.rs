@@ -88,7 +88,8 @@ impl FileSystem {
         self.wrote(written);
     }
 
-    /// Sets the size of a file, through a handle or by its name. By its name, and with nobody who writes it, it is stored at once.
+    /// Sets the size of a file, through a handle or by its name. By its name, and with nobody who writes it, it is stored at once; open(2) with
+    /// O_TRUNC comes here, too, with its handle open already, and stores nothing before the close that follows.
     ///
     /// # Errors
     /// [`Error::ReadOnly`], [`Error::Denied`], [`Error::FileTooLarge`], [`Error::Stale`], or what OSS says.
@@ -108,8 +109,9 @@ impl FileSystem {
         self.wrote(&written);
         let is_open = {
             let mut holders = written.holders();
-            if let Some(handle) = handle {
-                holders.wrote(HandleId(handle), by);
+            match handle {
+                Some(handle) => holders.wrote(HandleId(handle), by),
+                None => holders.truncated(by),
             }
             holders.is_open_for_writing()
         };

@@ -18,7 +18,7 @@ use crate::write::{Access, Base, Copying, Exclusive, HandleId, Process};
 /// How a file is opened for writing.
 #[derive(Debug, Clone, Copy)]
 pub struct WriteOpen {
-    /// `O_TRUNC`.
+    /// `O_TRUNC`, where the kernel leaves it to us: of a create that finds the file.
     pub truncate: bool,
     /// `O_EXCL`, of a create.
     pub exclusive: bool,

@@ -24,6 +24,12 @@ impl Door {
             let done = self.fs.set_attributes(ino(number), &set);
             return self.answering.now(&op, reply, done, attr);
         };
+        if self.backings.is_backed(number.0) {
+            // As before an open for writing: the kernel looks the name up again, and truncates another inode.
+            self.fs.renew(ino(number));
+            let refused = Err(crate::tree::Stale.into());
+            return self.answering.now(&op, reply, refused, attr);
+        }
         let (fs, by) = (Arc::clone(&self.fs), self.processes.of(request.pid()));
         let handle = fh.map(|fh| fh.0);
         let work = move |op: Arc<Op>| async move {

@@ -10,7 +10,7 @@ use super::{Door, ino, utf8};
 use crate::fs::{Error, Maker};
 use crate::fuse::answer::made;
 use crate::op::Op;
-use crate::tree::Over;
+use crate::tree::{Over, Special};
 
 /// A name for something new, or to be changed.
 pub(super) fn new_name(name: &OsStr) -> Result<String, Error> {
@@ -50,16 +50,26 @@ impl Door {
         parent: INodeNo,
         name: &OsStr,
         mode: (u32, u32),
+        rdev: u32,
         reply: ReplyEntry,
     ) {
         let op = self.op("mknod", request, parent);
-        if !matches!(mode.0 & libc::S_IFMT, libc::S_IFREG | 0) {
-            let refused = Err(Error::NotPermitted("OSS has no devices, pipes and sockets"));
-            return self.answering.now(&op, reply, refused, made);
-        }
+        let special = match mode.0 & libc::S_IFMT {
+            0 | libc::S_IFREG => Ok(None),
+            libc::S_IFIFO => Ok(Some(Special::Fifo)),
+            libc::S_IFSOCK => Ok(Some(Special::Socket)),
+            libc::S_IFCHR => Ok(Some(Special::CharacterDevice(rdev))),
+            libc::S_IFBLK => Ok(Some(Special::BlockDevice(rdev))),
+            _ => Err(Error::Invalid("mknod makes no file of this kind")),
+        };
         let (fs, name, maker) = (Arc::clone(&self.fs), new_name(name), maker(request, mode));
-        let work =
-            move |op: Arc<Op>| async move { fs.mknod(&op, ino(parent), &name?, maker).await };
+        let work = move |op: Arc<Op>| async move {
+            let (parent, name) = (ino(parent), name?);
+            match special? {
+                None => fs.mknod(&op, parent, &name, maker).await,
+                Some(special) => fs.make_special(&op, parent, &name, special, maker).await,
+            }
+        };
         self.answering.whole(op, reply, work, made);
     }
 

@@ -17,8 +17,7 @@ impl Door {
         flags: OpenFlags,
         reply: ReplyOpen,
     ) {
-        let is_read = flags.acc_mode() == fuser::OpenAccMode::O_RDONLY;
-        if !is_read || flags.0 & libc::O_TRUNC != 0 {
+        if flags.acc_mode() != fuser::OpenAccMode::O_RDONLY {
             return self.do_open_write(request, number, flags.0, reply);
         }
         let op = self.op("open", request, number);

@@ -36,7 +36,9 @@ const MAX_WRITE: u32 = 1 << 20;
 ///
 /// Not `POSIX_LOCKS` and `FLOCK_LOCKS`: the kernel locks within the mount by itself. Not `WRITEBACK_CACHE`: it would hold back what was written, with
 /// times and sizes of its own, and is slower for large writes.
-const WANTED: [InitFlags; 8] = [
+/// Not `ATOMIC_O_TRUNC`: an OPEN that truncates may come before the kernel sees that the file is being executed (`handle_truncate`), so open(2) would
+/// answer ETXTBSY and have cut the program. Without it a SETATTR follows the OPEN.
+const WANTED: [InitFlags; 7] = [
     // LOOKUP and READDIR of one directory at the same time.
     InitFlags::FUSE_PARALLEL_DIROPS,
     // Attributes with names, when the kernel sees that they are used: `ls -l` costs no LOOKUP per file.
@@ -48,8 +50,6 @@ const WANTED: [InitFlags; 8] = [
     InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP,
     // An inode is one version: its pages are never out of date, whatever its times say.
     InitFlags::FUSE_EXPLICIT_INVAL_DATA,
-    // open(2) with O_TRUNC is one request, not two.
-    InitFlags::FUSE_ATOMIC_O_TRUNC,
     // The kernel does not ask for `security.capability` before each write: it says when the set-user-id bits are to go.
     InitFlags::FUSE_HANDLE_KILLPRIV_V2,
 ];
@@ -366,10 +366,10 @@ impl Filesystem for Door {
         name: &OsStr,
         mode: u32,
         umask: u32,
-        _rdev: u32,
+        rdev: u32,
         reply: ReplyEntry,
     ) {
-        self.do_mknod(request, parent, name, (mode, umask), reply);
+        self.do_mknod(request, parent, name, (mode, umask), rdev, reply);
     }
 
     fn mkdir(

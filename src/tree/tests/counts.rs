@@ -57,6 +57,8 @@ fn check_side_tables(tree: &Tree) {
         assert!(node.is_named() || !matches!(&node.what, What::Directory(at) if at.locals > 0));
     }
     assert_eq!(locals, tree.locals.iter().collect());
+    let specials = tree.nodes.iter().filter(|node| node.special().is_some());
+    assert_eq!(specials.count(), tree.specials);
     for node in tree.nodes.iter() {
         if let What::Directory(directory) = &node.what {
             let below = locals.iter().filter(|local| local.0 == node.ino).count();

@@ -7,7 +7,7 @@ use super::object;
 use crate::object::{ETag, ObjectMeta, ObjectType, Prefix, UnixTime};
 use crate::tree::{
     ChangeError, Elsewhere, Entry, Globs, Ino, Kind, Known, Over, OverlayError, Settled, Shown,
-    Stale, Tree, Ttl, What, XATTR_BYTES_MAX,
+    Special, Stale, Tree, Ttl, What, XATTR_BYTES_MAX,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -422,5 +422,51 @@ fn a_directory_cannot_take_the_place_of_a_file_nor_of_one_with_names() {
     assert_eq!(rename("d", (file, "y")), Err(ChangeError::Stale));
     assert!(rename("f", (Ino::ROOT, "f")).is_ok());
     assert!(rename("d", (full, "x")).is_ok());
+    check_counts(&tree);
+}
+
+#[test]
+fn a_pipe_is_local_until_it_is_unlinked_and_there_are_so_many() {
+    let (mut tree, now) = tree();
+    let directory = tree.make_directory(Ino::ROOT, "d", now).unwrap();
+    let pipe = tree.make_special(directory, "p", Special::Fifo, time(), now);
+    let pipe = pipe.unwrap();
+    assert_eq!(
+        tree.make_special(directory, "p", Special::Socket, time(), now),
+        Err(ChangeError::Exists(pipe))
+    );
+    // An object of that name is hidden, and none of the pipe's.
+    tree.found_object(directory, "p", &object(1), now + SECOND);
+    assert_eq!(tree.known(directory, "p", now + SECOND), Known::Fresh(pipe));
+    assert!(!tree.node(pipe).unwrap().file().unwrap().covers());
+    assert_eq!(
+        tree.remove_directory(Ino::ROOT, "d", now),
+        Err(ChangeError::NotEmpty)
+    );
+    // Nor is the one whose name it takes.
+    tree.found_object(Ino::ROOT, "o", &object(2), now);
+    let (from, to) = ((directory, "p"), (Ino::ROOT, "o"));
+    tree.rename(from, to, Over::Replace, now + SECOND).unwrap();
+    let node = tree.node(pipe).unwrap();
+    assert_eq!(node.special(), Some(Special::Fifo));
+    assert!(!node.file().unwrap().covers());
+    let mut made = 1;
+    while let Ok(ino) =
+        tree.make_special(directory, &made.to_string(), Special::Socket, time(), now)
+    {
+        tree.remember(ino);
+        made += 1;
+    }
+    assert_eq!(made, 1000 / 8);
+    check_counts(&tree);
+    // One that is held has no name, and counts until it is let go.
+    tree.unlink(directory, "1", now + SECOND).unwrap();
+    let device = Special::BlockDevice(3);
+    let full = tree.make_special(directory, "x", device, time(), now + SECOND);
+    assert_eq!(full, Err(ChangeError::Full));
+    tree.unlink(Ino::ROOT, "o", now + SECOND).unwrap();
+    check_counts(&tree);
+    let more = tree.make_special(directory, "x", device, time(), now + SECOND);
+    assert!(more.is_ok());
     check_counts(&tree);
 }

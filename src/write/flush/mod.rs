@@ -109,6 +109,16 @@ impl Holders {
         handle.has_opener_closed &= writer != handle.opener;
     }
 
+    /// A process has set the size by the file's name, as open(2) with O_TRUNC does when it has the handle: it counts as written through the one that
+    /// this process has opened last, if it has one.
+    pub fn truncated(&mut self, by: Option<Process>) {
+        let is_its = |handle: &&Handle| handle.access == Access::Write && handle.opener == by;
+        let last = self.handles.iter().rfind(is_its).map(|handle| handle.id);
+        if let Some(last) = last {
+            self.wrote(last, by);
+        }
+    }
+
     /// The kernel wrote back pages of a mapping (FUSE_WRITE_CACHE): the process and the handle that it names say nothing.
     pub fn wrote_back(&mut self) {
         self.was_mapped = true;

@@ -25,6 +25,20 @@ fn the_close_of_the_writer_stores_from_any_thread() {
 }
 
 #[test]
+fn the_close_of_who_has_truncated_at_open_stores_though_another_writes() {
+    let mut holders = opened();
+    holders.wrote(F, Some(PARENT));
+    let other = HandleId(2);
+    holders.opened(other, Some(CHILD), Access::Write);
+    let mut untouched = holders.clone();
+    let decision = untouched.flushed(other, Some(CHILD), alive);
+    assert_eq!(decision, Decision::Leave);
+    holders.truncated(Some(CHILD));
+    let decision = holders.flushed(other, Some(CHILD), alive);
+    assert_eq!(decision, Decision::Commit);
+}
+
+#[test]
 fn the_exit_of_a_forked_child_does_not_publish_half_a_file() {
     let mut holders = opened();
     holders.wrote(F, Some(PARENT));
