@@ -129,7 +129,7 @@ impl Writer {
         };
         let limits = Limits {
             upload_bytes: part(config.limits.upload_bytes, 4).min(lease / 2),
-            put_bytes_max: part(config.limits.put_bytes_max, 4),
+            put_bytes_max: part(config.limits.put_bytes_max, 4).min(lease / 2),
             ..config.limits
         };
         let largest = if config.directory.is_some() {

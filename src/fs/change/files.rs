@@ -87,7 +87,8 @@ impl FileSystem {
             }
             (tree.key_of(parent, name)?, Stored::of(node))
         };
-        if stored == Stored::Yes {
+        // One that was stored early, or whose answer was not seen, is there all the same.
+        if stored == Stored::Yes || self.may_be_stored(ino) {
             let deleted = self.bucket.delete_object(op, &key).await;
             deleted.map_err(|error| self.refused(error))?;
         }

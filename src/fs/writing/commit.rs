@@ -39,6 +39,8 @@ impl FileSystem {
             Err(error) => return Some(Err(error)),
         };
         if !written.file.is_dirty() {
+            // It may have been stored early, to make room, which nobody has told the tree.
+            self.tell(&written, None);
             return Some(Ok(()));
         }
         let decision = written.holders().flushed(HandleId(handle), by(), lives);

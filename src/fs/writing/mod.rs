@@ -210,6 +210,9 @@ impl FileSystem {
                 written.holders().is_open_for_writing() || written.pins.load(Ordering::Relaxed) > 0;
             let is_orphan = written.is_orphan();
             let is_dirty = written.file.is_dirty();
+            if !is_used && !is_orphan && !is_dirty {
+                self.tell(written, None);
+            }
             match (is_used, open.handles, is_orphan, is_dirty) {
                 (true, ..) | (false, _, false, true) | (false, 1.., true, _) => return,
                 (false, 0, true, _) | (false, 0, false, false) => files.remove(&ino),
@@ -238,6 +241,15 @@ impl FileSystem {
         if tree.dirty(written.ino, time).is_ok() {
             // Asked for under the tree's lock: the last one that tells tells the truth.
             tree.wrote(written.ino, written.file.len(), time);
+        }
+    }
+
+    /// True if a file that is being written has an object, or may have one, whatever the tree says.
+    pub(in crate::fs) fn may_be_stored(&self, ino: Ino) -> bool {
+        let files = self.open_files();
+        match files.get(&ino).map(|open| &open.content) {
+            Some(Content::Written(written)) => written.file.may_be_stored(),
+            Some(Content::Stored(_)) | None => false,
         }
     }
 

@@ -257,7 +257,7 @@ impl File {
     }
 
     /// Nothing needs the upload any more.
-    fn give_up(&self, session: Option<Arc<super::upload::Session>>) {
+    pub(in crate::write) fn give_up(&self, session: Option<Arc<super::upload::Session>>) {
         if let Some(session) = session {
             let writer = Arc::clone(&self.writer);
             self.writer

@@ -131,11 +131,12 @@ impl File {
     /// Gives it another name. Nothing is asked of OSS; what is at that name is replaced by the next commit.
     ///
     /// # Errors
-    /// [`MustCommit`] if it is an object already, or parts of it are up, or a commit is under way. Then commit, copy the object, and tell
+    /// [`MustCommit`] if it is an object already, or may be, or parts of it are up, or a commit is under way. Then commit, copy the object, and tell
     /// [`File::renamed`].
     pub fn rename(&self, to: ObjectKey) -> Result<(), MustCommit> {
         let mut state = self.lock();
-        if state.draft.origin().is_some() || state.session.is_some() || state.is_committing {
+        let is_stored = state.draft.origin().is_some() || state.unsure.is_some();
+        if is_stored || state.session.is_some() || state.is_committing {
             return Err(MustCommit);
         }
         state.key = Some(to);
@@ -154,6 +155,21 @@ impl File {
         assert_eq!(old.size(), to.version.size(), "a copy has the same bytes");
         state.key = Some(to.version.key().clone());
         state.draft.renamed(origin, to);
+        // An upload that was begun meanwhile would be completed under the old name. What it alone had is an error, not lost in silence.
+        let session = state.session.take();
+        if session.is_some() {
+            state.numbers_spent = false;
+            state.draft.upload_lost();
+        }
+        drop(state);
+        self.give_up(session);
+    }
+
+    /// True if there is an object of it, or one may be there: of a commit that is under way, or whose answer was not seen.
+    #[must_use]
+    pub fn may_be_stored(&self) -> bool {
+        let state = self.lock();
+        state.draft.origin().is_some() || state.unsure.is_some() || state.is_committing
     }
 
     /// It has no name any more: nothing of it is stored from now on, and nothing goes up. Whoever has it open reads and writes on, as far

@@ -109,7 +109,8 @@ impl File {
 
     /// Lets staged bytes go that are up, about as many as are wanted. Returns how many.
     pub(super) fn let_go(&self, state: &mut State, wanted: u64) -> u64 {
-        if state.is_committing || state.key.is_none() {
+        // After a commit whose answer was not seen, what is up may be found to be older than what the commit has made.
+        if state.is_committing || state.key.is_none() || state.unsure.is_some() {
             return 0;
         }
         let before = state.memory();

@@ -110,6 +110,7 @@ impl File {
             return true;
         }
         state.session = None;
+        state.numbers_spent = false;
         state.draft.upload_lost()
     }
 

@@ -301,7 +301,9 @@ async fn an_unlinked_file_is_read_and_written_and_never_stored() {
     }
     assert!(bench.content(&file, MIB..2 * MIB).await == pattern(1, MIB));
     // What no file may do is told apart from what it cannot do without a name.
-    let error = file.truncate(&Op::background("test"), FILE_BYTES_MAX + 1).await;
+    let error = file
+        .truncate(&Op::background("test"), FILE_BYTES_MAX + 1)
+        .await;
     assert!(matches!(error, Err(Error::TooLong(None))));
     let error = bench.commit(&file).await.unwrap_err();
     assert!(matches!(error, Error::Unlinked));
