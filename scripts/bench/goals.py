@@ -20,6 +20,8 @@ class Goal:
             value = self.measure(rows)
         except (KeyError, TypeError, ZeroDivisionError):
             return None, None
+        if value is None:
+            return None, None
         return value, value >= self.bound if self.at_least else value <= self.bound
 
 

@@ -24,6 +24,7 @@ def sample(seconds=2.0, size=GIB, operations=100, **more):
     made = {f"{part}_seconds": 0.25 for part in parts}
     made |= {"bytes": size, "operations": operations, "seconds": seconds, "foreign_cpu_seconds": 1.0}
     made |= {"latency_median_seconds": 0.02, "gets": 128, "heads": 1, "lists": 2, "others": 0, "fetched": size}
+    made |= {"puts": 1, "parts": 0, "copies": 0, "deletes": 0, "sent": size}
     return made | {"daemon_rss_bytes": 64 << 20} | more
 
 
