@@ -24,7 +24,7 @@ def sample(seconds=2.0, size=GIB, operations=100, **more):
     made = {f"{part}_seconds": 0.25 for part in parts}
     made |= {"bytes": size, "operations": operations, "seconds": seconds, "foreign_cpu_seconds": 1.0}
     made |= {"latency_median_seconds": 0.02, "gets": 128, "heads": 1, "lists": 2, "others": 0, "fetched": size}
-    made |= {"puts": 1, "parts": 0, "copies": 0, "deletes": 0, "sent": size}
+    made |= {"puts": 0, "parts": 0, "copies": 0, "deletes": 0, "sent": size}
     return made | {"daemon_rss_bytes": 64 << 20} | more
 
 
@@ -40,7 +40,9 @@ def every_row():
 
 def test_every_goal_is_of_figures_that_are_measured():
     judged = table.judge(every_row(), workloads.WORKLOADS)
-    assert {goal["workload"] for goal in judged} == {f"R{number}" for number in range(1, 11)}
+    # How fast a directory is renamed (W5) has no goal.
+    reading, writing = range(1, 11), range(1, 5)
+    assert {goal["workload"] for goal in judged} == {f"R{n}" for n in reading} | {f"W{n}" for n in writing}
     assert [goal for goal in judged if goal["met"] is None] == []
 
 
