@@ -4,8 +4,8 @@
 # links: loopback as it is, "cloud" with 20 ms to the first byte and 100 MB/s per connection, and loopback over HTTPS.
 # Prints each workload's table with its goals, and writes target/bench/<time>.json and .svg.
 #
-#   scripts/bench.sh                          everything, three times; below 40 minutes on 2 cores
-#   scripts/bench.sh --quick                  less of everything, once; below five minutes once built
+#   scripts/bench.sh                          everything, reading three times; below 40 minutes on 2 cores
+#   scripts/bench.sh --quick                  less of everything, once; about six minutes once built
 #   scripts/bench.sh --workload R1 --workload R2 --subject "mount;raw"
 #   scripts/bench.sh --read-ahead 128         as in a container whose /sys is read-only
 #   scripts/bench.sh --no-container         readers of large files may fill all memory, see scripts/bench/container.py
