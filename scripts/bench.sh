@@ -5,7 +5,7 @@
 # Prints each workload's table with its goals, and writes target/bench/<time>.json and .svg.
 #
 #   scripts/bench.sh                          everything, reading three times; below 40 minutes on 2 cores
-#   scripts/bench.sh --quick                  less of everything, once; about six minutes once built
+#   scripts/bench.sh --quick                  less of reading, once; below five minutes once built
 #   scripts/bench.sh --workload R1 --workload R2 --subject "mount;raw"
 #   scripts/bench.sh --read-ahead 128         as in a container whose /sys is read-only
 #   scripts/bench.sh --no-container         readers of large files may fill all memory, see scripts/bench/container.py
