@@ -31,6 +31,17 @@ pub struct Stored {
     pub target: Option<String>,
 }
 
+/// A multipart upload that is neither completed nor aborted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unfinished {
+    /// What it would become.
+    pub key: String,
+    /// `UploadId`.
+    pub id: String,
+    /// Numbers of the parts that are up, ascending.
+    pub parts: Vec<u16>,
+}
+
 impl Stored {
     /// A header that was given with the object.
     #[must_use]
@@ -170,5 +181,13 @@ impl DevServer {
     #[must_use]
     pub fn upload_count(&self, bucket: &str) -> usize {
         self.bucket(bucket).map_or(0, Bucket::upload_count)
+    }
+
+    /// The multipart uploads of a bucket that are neither completed nor aborted, in no order; none of an unknown bucket.
+    #[must_use]
+    pub fn unfinished_uploads(&self, bucket: &str) -> Vec<Unfinished> {
+        let uploads = self.bucket(bucket).map(Bucket::unfinished);
+        let told = |(key, id, parts)| Unfinished { key, id, parts };
+        uploads.unwrap_or_default().into_iter().map(told).collect()
     }
 }

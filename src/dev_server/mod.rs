@@ -53,7 +53,7 @@ use serve::Server;
 use store::Store;
 use wire::{Connection, Control, acceptor};
 
-pub use direct::Stored;
+pub use direct::{Stored, Unfinished};
 pub use faults::{Fault, FaultKind, FaultPlan, RandomFaults, SpecError, THROTTLE_CODES};
 pub use operation::Operation;
 pub use stats::Stats;

@@ -11,6 +11,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use proptest::test_runner::Config as ProptestConfig;
 use rolefs::dev_server::roles::{self, Job, Roles};
 use rolefs::dev_server::{BucketConfig, Config, DevServer};
 use tempfile::TempDir;
@@ -329,6 +330,14 @@ impl Metrics {
             .trim()
             .parse()
             .unwrap()
+    }
+}
+
+/// So many cases of a property, or as many as `PROPTEST_CASES` says.
+pub(crate) fn cases(count: u32) -> ProptestConfig {
+    match std::env::var_os("PROPTEST_CASES") {
+        Some(_) => ProptestConfig::default(),
+        None => ProptestConfig::with_cases(count),
     }
 }
 

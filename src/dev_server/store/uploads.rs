@@ -117,6 +117,18 @@ impl Bucket {
         self.state().uploads.len()
     }
 
+    /// Key, id and numbers of the parts of each upload, in no order.
+    pub(crate) fn unfinished(&self) -> Vec<(String, String, Vec<u16>)> {
+        let state = self.state();
+        let uploads = state.uploads.iter();
+        uploads
+            .map(|(id, upload)| {
+                let parts = upload.parts.keys().copied().collect();
+                (upload.key.clone(), id.clone(), parts)
+            })
+            .collect()
+    }
+
     /// A page of the uploads in the order of their keys, those of one key in that of their ids; true if there are
     /// more.
     pub(crate) fn list_uploads(&self, ask: AskUploads<'_>) -> (Vec<UploadEntry>, bool) {

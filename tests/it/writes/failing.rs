@@ -326,3 +326,21 @@ async fn an_upload_that_is_just_begun_is_given_up_with_its_file() {
     assert_eq!(bench.stack.metrics.write.uploads_aborted.get(), 1);
     bench.nothing_is_left().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upload_whose_begin_was_not_answered_is_all_that_is_left_of_a_file() {
+    let bench = Bench::new().await;
+    let initiate = Some(Operation::InitiateMultipartUpload);
+    bench
+        .stack
+        .server
+        .faults()
+        .script(1, initiate, "long", Fault::AnswerLost);
+    let (file, bytes) = long(&bench, "long", 9).await;
+    bench.commit(&file).await.unwrap();
+    drop(file);
+    assert!(bench.get("long").unwrap() == bytes);
+    let left = bench.stack.server.unfinished_uploads(BUCKET);
+    assert_eq!(left.len(), 1);
+    assert_eq!(left[0].parts, [0; 0], "nobody knows its id");
+}

@@ -6,6 +6,7 @@ use rolefs::op::Op;
 use rolefs::write::{Fallocate, Limits, StagingDirectory};
 
 use super::*;
+use crate::harness::cases;
 
 /// Bytes of the longest file: some ten parts.
 const BYTES: u64 = 3 << 20;
@@ -285,16 +286,8 @@ fn check(case: &Case) {
     });
 }
 
-/// 24 cases, or as many as `PROPTEST_CASES` says.
-fn config() -> ProptestConfig {
-    match std::env::var_os("PROPTEST_CASES") {
-        Some(_) => ProptestConfig::default(),
-        None => ProptestConfig::with_cases(24),
-    }
-}
-
 proptest! {
-    #![proptest_config(config())]
+    #![proptest_config(cases(24))]
     #[test]
     fn a_file_is_a_row_of_bytes_whatever_is_done_to_it(case in case()) {
         check(&case);
