@@ -59,6 +59,8 @@ pub(super) enum Command {
     Umount(UmountArgs),
     /// Read files through a mount, so that what is read next is there already.
     Warm(WarmArgs),
+    /// Give up unfinished uploads that crashed mounts have left in a bucket.
+    Cleanup(Box<CleanupArgs>),
 }
 
 /// Sizes are written `512MiB`, durations `30s` or `2min`.
@@ -71,39 +73,8 @@ pub(super) struct MountArgs {
     #[arg(env = "ROLEFS_BUCKET", value_name = "oss://BUCKET[.ENDPOINT][/PREFIX]")]
     pub(super) bucket: Option<String>,
 
-    /// Where OSS is, e.g. oss-cn-hangzhou-internal.aliyuncs.com; https unless http:// is written. Also from OSS_ENDPOINT.
-    #[arg(long, env = "ROLEFS_ENDPOINT", value_name = "URL|HOST")]
-    pub(super) endpoint: Option<String>,
-
-    /// Region id for V4 signatures, e.g. cn-hangzhou; by default taken from the endpoint.
-    #[arg(long, env = "ROLEFS_REGION")]
-    pub(super) region: Option<String>,
-
-    /// Where the role's credentials come from: auto, file:PATH, uri:URL or env.
-    ///
-    /// auto takes the file and the service that the platform injects, each standing in for the other, and the
-    /// environment variables when nothing is injected or when they hold a permanent key.
-    #[arg(
-        long,
-        env = "ROLEFS_CREDENTIALS",
-        hide_env_values = true, // a URL may hold a password
-        default_value = "auto",
-        value_name = "SOURCE"
-    )]
-    pub(super) credentials: String,
-
-    /// Signature version, v4 or v1. V1 only for endpoints that know no V4.
-    #[arg(
-        long,
-        env = "ROLEFS_SIGNATURE",
-        default_value = "v4",
-        value_name = "v4|v1"
-    )]
-    pub(super) signature: String,
-
-    /// Address the bucket in the path instead of the host name. Always on for an endpoint that is an IP address.
-    #[arg(long, env = "ROLEFS_PATH_STYLE", value_parser = BoolishValueParser::new())]
-    pub(super) path_style: bool,
+    #[command(flatten)]
+    pub(super) connection: ConnectionArgs,
 
     /// Memory for cached, prefetched and in-flight bytes; at least 16MiB; by default 1/8 of the memory limit, at most 4GiB.
     #[arg(long, env = "ROLEFS_MEMORY", value_name = "SIZE")]
@@ -158,15 +129,6 @@ pub(super) struct MountArgs {
         value_name = "N"
     )]
     pub(super) max_cached_names: String,
-
-    /// How long requests wait for credentials that have run out before they fail.
-    #[arg(
-        long,
-        env = "ROLEFS_HOLD",
-        default_value = "2min",
-        value_name = "DURATION"
-    )]
-    pub(super) hold: String,
 
     /// Owner of all files; by default the user that mounts.
     #[arg(long, env = "ROLEFS_UID")]
@@ -258,10 +220,9 @@ fn path() -> impl TypedValueParser<Value = PathBuf> {
 impl MountArgs {
     /// Takes flags that are empty for absent: a startup command writes `--region "$REGION"` whether or not there is a region.
     pub(super) fn without_empty(mut self) -> Self {
+        self.connection = self.connection.without_empty();
         for text in [
             &mut self.bucket,
-            &mut self.endpoint,
-            &mut self.region,
             &mut self.memory,
             &mut self.cache_size,
             &mut self.staging_size,
@@ -281,6 +242,87 @@ impl MountArgs {
             &mut self.prefetch_list,
         ] {
             path.take_if(|path| path.as_os_str().is_empty());
+        }
+        self
+    }
+}
+
+/// How a bucket is reached: what all commands that ask OSS share.
+#[derive(Debug, Clone, ClapArgs)]
+pub(super) struct ConnectionArgs {
+    /// Where OSS is, e.g. oss-cn-hangzhou-internal.aliyuncs.com; https unless http:// is written. Also from OSS_ENDPOINT.
+    #[arg(long, env = "ROLEFS_ENDPOINT", value_name = "URL|HOST")]
+    pub(super) endpoint: Option<String>,
+
+    /// Region id for V4 signatures, e.g. cn-hangzhou; by default taken from the endpoint.
+    #[arg(long, env = "ROLEFS_REGION")]
+    pub(super) region: Option<String>,
+
+    /// Where the role's credentials come from: auto, file:PATH, uri:URL or env.
+    ///
+    /// auto takes the file and the service that the platform injects, each standing in for the other, and the
+    /// environment variables when nothing is injected or when they hold a permanent key.
+    #[arg(
+        long,
+        env = "ROLEFS_CREDENTIALS",
+        hide_env_values = true, // a URL may hold a password
+        default_value = "auto",
+        value_name = "SOURCE"
+    )]
+    pub(super) credentials: String,
+
+    /// Signature version, v4 or v1. V1 only for endpoints that know no V4.
+    #[arg(
+        long,
+        env = "ROLEFS_SIGNATURE",
+        default_value = "v4",
+        value_name = "v4|v1"
+    )]
+    pub(super) signature: String,
+
+    /// Address the bucket in the path instead of the host name. Always on for an endpoint that is an IP address.
+    #[arg(long, env = "ROLEFS_PATH_STYLE", value_parser = BoolishValueParser::new())]
+    pub(super) path_style: bool,
+
+    /// How long requests wait for credentials that have run out before they fail.
+    #[arg(
+        long,
+        env = "ROLEFS_HOLD",
+        default_value = "2min",
+        value_name = "DURATION"
+    )]
+    pub(super) hold: String,
+}
+
+/// Lists unfinished uploads of crashed mounts, and gives up the old ones.
+///
+/// Only uploads that rolefs has marked as its own are touched (part number 10,000 of each tells). The mark does not tell whether the mount
+/// still lives, and giving up an upload that a living mount needs loses data: only --older-than protects it. So let it be longer than any file
+/// of yours stays open for writing. What others have begun is left alone and counted; so is what was begun by a mount that died before its
+/// first part was up.
+#[derive(Debug, ClapArgs)]
+pub(super) struct CleanupArgs {
+    /// Bucket, and the directory below which uploads are looked for.
+    #[arg(env = "ROLEFS_BUCKET", value_name = "oss://BUCKET[.ENDPOINT][/PREFIX]")]
+    pub(super) bucket: Option<String>,
+
+    #[command(flatten)]
+    pub(super) connection: ConnectionArgs,
+
+    /// How long ago an upload must have been begun to be given up, e.g. 36h or 7d.
+    #[arg(long, default_value = "7d", value_name = "DURATION")]
+    pub(super) older_than: String,
+
+    /// Only say what would be done.
+    #[arg(long)]
+    pub(super) dry_run: bool,
+}
+
+impl ConnectionArgs {
+    /// As [`MountArgs::without_empty`].
+    pub(super) fn without_empty(mut self) -> Self {
+        for text in [&mut self.endpoint, &mut self.region] {
+            text.take_if(|text| text.is_empty());
         }
         self
     }
@@ -334,7 +376,12 @@ mod tests {
         };
         let args = args.without_empty();
         assert_eq!(
-            (args.bucket, args.endpoint, args.region, args.memory),
+            (
+                args.bucket,
+                args.connection.endpoint,
+                args.connection.region,
+                args.memory
+            ),
             (None, None, None, None)
         );
         assert_eq!(args.log_file, None);

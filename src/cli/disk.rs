@@ -26,7 +26,10 @@ pub(super) fn open(config: &Config, metrics: &Arc<Metrics>) -> Result<Option<Arc
         disk::Config {
             size_max: wanted.size_max,
             queue_bytes_max: queue_bytes(config.memory_bytes),
-            bucket: format!("{}/{}", config.endpoint, config.bucket),
+            bucket: format!(
+                "{}/{}",
+                config.connection.endpoint, config.connection.bucket
+            ),
             files_max: process::raise_files(),
         },
         Arc::clone(metrics),

@@ -4,12 +4,15 @@
 //! units, defaults, bounds and checks. Below this room nobody reads arguments, environment or files of settings.
 //!
 //! The commands: [`mount`] builds upwards from the credentials to the kernel and stays until the mount ends ([`ending`]),
-//! [`umount`] ends one, [`warm`] reads files through one before they are needed. [`preflight`] turns what can be wrong before
+//! [`umount`] ends one, [`warm`] reads files through one before they are needed, [`cleanup`] gives up the uploads of crashed ones
+//! ([`connect`]: a bucket without a mount). [`preflight`] turns what can be wrong before
 //! mounting into one sentence with its remedy. [`daemon`] is the background: the same command once more, in a session of its
 //! own, that reports to its parent when the mount answers.
 
 mod args;
+mod cleanup;
 mod config;
+mod connect;
 mod daemon;
 mod disk;
 mod ending;
@@ -40,6 +43,7 @@ pub fn main() -> ExitCode {
         Ok(Command::Mount(args)) => mount::run(*args),
         Ok(Command::Umount(args)) => umount::run(&args),
         Ok(Command::Warm(args)) => warm::run(&args),
+        Ok(Command::Cleanup(args)) => cleanup::run(*args),
         Err(error) => mistyped(&error),
     };
     match result {

@@ -14,7 +14,7 @@ use super::args::MountArgs;
 use super::config::{Config, Surroundings};
 use super::daemon::{self, Readiness};
 use super::ending::{self, OwnMount, Signals};
-use super::{disk, logging, prefetch, preflight, process, writing};
+use super::{connect, disk, logging, prefetch, preflight, process, writing};
 use crate::buffer::Budget;
 use crate::cache::BlockCache;
 use crate::credentials::Provider;
@@ -24,7 +24,6 @@ use crate::fuse::{self, MountOptions, Mounted, Session, SessionOptions};
 use crate::metrics::Metrics;
 use crate::oss::{self, Bucket};
 use crate::read::{self, Reader};
-use crate::transport::{self, Roots};
 
 /// The kernel's own read-ahead, in KiB: one of our blocks. Its default of 128 halves the speed of buffered reads.
 const READ_AHEAD_KIB: &str = "1024";
@@ -51,8 +50,8 @@ pub(super) fn run(args: MountArgs) -> Result<()> {
         daemon::spawn()?;
         eprintln!(
             "rolefs: oss://{}/{} is mounted on {}; its log is {}",
-            config.bucket,
-            config.prefix,
+            config.connection.bucket,
+            config.connection.prefix,
             config.mountpoint.display(),
             log.display()
         );
@@ -108,7 +107,10 @@ fn serve_on(
     let watching = Arc::clone(&prepared.credentials).watch();
     let _watch = AbortOnDropHandle::new(runtime.spawn(watching));
     let options = MountOptions {
-        source: format!("oss://{}/{}", config.bucket, config.prefix),
+        source: format!(
+            "oss://{}/{}",
+            config.connection.bucket, config.connection.prefix
+        ),
         allow_other: config.allow_other,
         read_only: config.read_only,
     };
@@ -141,7 +143,7 @@ fn serve_on(
         })
         .context("cannot start the session's thread")?;
     runtime.block_on(first_answer(&mountpoint))?;
-    tracing::info!(bucket = config.bucket, prefix = %config.prefix, mountpoint = %mountpoint.display(), "mounted");
+    tracing::info!(bucket = config.connection.bucket, prefix = %config.connection.prefix, mountpoint = %mountpoint.display(), "mounted");
     if let Some(paths) = listed {
         prepared.fs.prefetch(paths);
     }
@@ -167,22 +169,11 @@ async fn prepare(
     metrics: &Arc<Metrics>,
     runtime: &tokio::runtime::Handle,
 ) -> Result<Prepared> {
-    let roots = if config.endpoint.is_https() {
-        Roots::System
-    } else {
-        Roots::None
-    };
-    let transport = transport::Client::new(&transport::Config {
-        roots,
-        ..transport::Config::default()
-    })?;
+    let transport = connect::transport(&config.connection)?;
     let bucket_config = oss::Config {
-        region: config.region.clone(),
-        signature: config.signature,
-        path_style: config.path_style,
         requests_per_second: config.requests_per_second,
         bytes_per_second: config.bytes_per_second,
-        ..oss::Config::new(config.endpoint.clone(), &config.bucket)
+        ..config.connection.oss()
     };
     let probe = preflight::remote(
         config,
@@ -192,7 +183,7 @@ async fn prepare(
     )
     .await?;
     tell_missing(config, &probe);
-    let credentials = Provider::new(config.credentials.clone(), Arc::clone(metrics))?;
+    let credentials = Provider::new(config.connection.credentials.clone(), Arc::clone(metrics))?;
     credentials.first().await?;
     let bucket = Arc::new(Bucket::new(
         bucket_config,
@@ -220,7 +211,7 @@ async fn prepare(
     let writer = writing::writer(config, &bucket, &reader, &budget, metrics, runtime)?;
     let fs = FileSystem::new(
         file_system::Config {
-            prefix: config.prefix.clone(),
+            prefix: config.connection.prefix.clone(),
             attr_ttl: config.attr_ttl,
             negative_ttl: config.negative_ttl,
             names_max: config.names_max,
@@ -259,7 +250,10 @@ async fn prepare(
     reason = "a warning that only a log file holds is not seen"
 )]
 fn tell_missing(config: &Config, probe: &Probe) {
-    let target = format!("oss://{}/{}", config.bucket, config.prefix);
+    let target = format!(
+        "oss://{}/{}",
+        config.connection.bucket, config.connection.prefix
+    );
     let mut warnings = Vec::new();
     let no_writes = probe.capabilities.refuses_writes();
     let no_writes = no_writes.as_ref().map(|_| "oss:PutObject");
@@ -276,7 +270,7 @@ fn tell_missing(config: &Config, probe: &Probe) {
         warnings.push(format!("the role lacks {action} on {target}: {effect}"));
     }
     // Of a whole bucket this is no surprise.
-    if probe.is_empty && !config.prefix.as_str().is_empty() {
+    if probe.is_empty && !config.connection.prefix.as_str().is_empty() {
         warnings.push(format!("nothing is below {target} yet"));
     }
     for warning in warnings {

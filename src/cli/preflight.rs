@@ -68,8 +68,12 @@ pub(super) fn local(config: &Config) -> Result<()> {
     if let Some(staging) = &config.staging {
         outside("--staging-dir", &staging.directory.join("x"), &resolved)?;
     }
-    match &config.credentials.source {
-        Source::Auto => outside("the credentials file", &config.credentials.file, &resolved)?,
+    match &config.connection.credentials.source {
+        Source::Auto => outside(
+            "the credentials file",
+            &config.connection.credentials.file,
+            &resolved,
+        )?,
         Source::File(file) => outside("the credentials file", file, &resolved)?,
         Source::Uri(_) | Source::Env => {}
     }
@@ -118,11 +122,11 @@ pub(super) async fn remote(
     metrics: Arc<Metrics>,
 ) -> Result<Probe> {
     // A provider of its own, less patient than the mount's.
-    let hold = config.credentials.hold.min(SILENCE_MAX);
+    let hold = config.connection.credentials.hold.min(SILENCE_MAX);
     let credentials = Provider::new(
         credentials::Config {
             hold,
-            ..config.credentials.clone()
+            ..config.connection.credentials.clone()
         },
         Arc::clone(&metrics),
     )?;
@@ -133,18 +137,20 @@ pub(super) async fn remote(
     };
     let patience = oss::Config { retry, ..bucket };
     let bucket = Bucket::new(patience, transport, credentials, metrics)?;
-    let mut probe = Capabilities::probe(&bucket, &config.prefix)
+    let mut probe = Capabilities::probe(&bucket, &config.connection.prefix)
         .await
         .map_err(|error| explain(config, error))?;
     if !config.read_only {
-        let writes = probe.capabilities.probe_writes(&bucket, &config.prefix);
+        let writes = probe
+            .capabilities
+            .probe_writes(&bucket, &config.connection.prefix);
         writes.await.map_err(|error| explain(config, error))?;
     }
     if let Some(info) = &probe.bucket {
         ensure!(
             !info.hierarchical,
             "bucket {} has a hierarchical namespace, which rolefs cannot show; use a bucket without one",
-            config.bucket
+            config.connection.bucket
         );
     }
     Ok(probe)
@@ -152,7 +158,7 @@ pub(super) async fn remote(
 
 /// The sentence for what OSS said.
 fn explain(config: &Config, error: oss::Error) -> Error {
-    let (bucket, endpoint) = (&config.bucket, &config.endpoint);
+    let (bucket, endpoint) = (&config.connection.bucket, &config.connection.endpoint);
     let remedy = match error.kind() {
         Kind::NoSuchBucket | Kind::NotFound => {
             format!("bucket {bucket} does not exist at {endpoint}; check its name and region")
@@ -172,7 +178,7 @@ fn explain(config: &Config, error: oss::Error) -> Error {
         Kind::Denied { .. } => format!(
             "the role may neither list nor read oss://{bucket}/{}; allow it oss:ListObjects on acs:oss:*:*:{bucket} and \
              oss:GetObject on acs:oss:*:*:{bucket}/{}*, or choose another role for the job",
-            config.prefix, config.prefix
+            config.connection.prefix, config.connection.prefix
         ),
         Kind::CredentialsGone => {
             "no live credentials; check that the job is associated with a RAM role".to_owned()
@@ -205,7 +211,10 @@ fn explain(config: &Config, error: oss::Error) -> Error {
         | Kind::NoSuchUpload
         | Kind::TooLarge
         | Kind::Corrupt => {
-            format!("cannot use oss://{bucket}/{} at {endpoint}", config.prefix)
+            format!(
+                "cannot use oss://{bucket}/{} at {endpoint}",
+                config.connection.prefix
+            )
         }
     };
     Error::new(error).context(remedy)

@@ -46,3 +46,21 @@ pub async fn is_ours(bucket: &Bucket, op: &Op, upload: &Upload) -> Result<bool, 
         is_size && part.crc64.map_or(part.etag == etag, |told| told == crc64)
     }))
 }
+
+/// How many parts of an upload are up, and their bytes; the mark is not counted.
+///
+/// # Errors
+/// As [`is_ours`].
+pub async fn sent(bucket: &Bucket, op: &Op, upload: &Upload) -> Result<(usize, u64), Error> {
+    let (mut parts, mut bytes) = (0, 0);
+    let mut after = Some(0);
+    while let Some(number) = after {
+        let page = bucket.list_parts(op, upload, number).await?;
+        for part in page.parts.iter().filter(|part| part.number < PARTS_MAX) {
+            parts += 1;
+            bytes += part.size;
+        }
+        after = page.next;
+    }
+    Ok((parts, bytes))
+}

@@ -77,7 +77,7 @@ pub use extents::{
 pub use file::{File, Fragment, MustCommit, Staged};
 pub use flush::{Access, Decision, HandleId, Holders, Process};
 pub use limits::{FILE_BYTES_MAX, Limits, PART_BYTES_MAX, PART_BYTES_MIN, PARTS_MAX, PartNumber};
-pub use mark::is_ours;
+pub use mark::{is_ours, sent};
 pub use parts::{Part, Parts, Pressure, Progress, Schedule, Seal, Sealing};
 pub use plan::{Commit, Make, Plan, Step, fetched};
 pub use staging::StagingDirectory;

@@ -129,22 +129,15 @@ impl World {
 
     /// The command `rolefs` with a clean environment and this world's endpoint and credentials.
     pub(crate) fn rolefs(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_rolefs"));
-        command
-            .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .env("TMPDIR", self.directory.path())
-            .env("ROLEFS_ENDPOINT", self.server.endpoint())
-            .env("ROLEFS_REGION", "cn-hangzhou");
+        let mut command = rolefs_at(&self.server);
+        command.env("TMPDIR", self.directory.path());
         match &self.roles {
             Some(Roles { job: Some(job), .. }) => {
                 command.env("ALIBABA_CLOUD_CREDENTIALS_URI", job.uri());
             }
             Some(_) => {}
             None => {
-                command
-                    .env("ALIBABA_CLOUD_ACCESS_KEY_ID", "anybody")
-                    .env("ALIBABA_CLOUD_ACCESS_KEY_SECRET", "secret");
+                as_anybody(&mut command);
             }
         }
         command
@@ -214,6 +207,24 @@ impl World {
         });
         mount
     }
+}
+
+/// The command `rolefs` with a clean environment and a server's endpoint, without credentials.
+pub(crate) fn rolefs_at(server: &DevServer) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rolefs"));
+    command
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("ROLEFS_ENDPOINT", server.endpoint())
+        .env("ROLEFS_REGION", "cn-hangzhou");
+    command
+}
+
+/// Credentials for a server that looks at none.
+pub(crate) fn as_anybody(command: &mut Command) -> &mut Command {
+    command
+        .env("ALIBABA_CLOUD_ACCESS_KEY_ID", "anybody")
+        .env("ALIBABA_CLOUD_ACCESS_KEY_SECRET", "secret")
 }
 
 /// True if a rolefs is mounted there.

@@ -2,6 +2,7 @@
 //!
 //! Pure: the environment and the machine are read by [`Surroundings::now`] and handed in.
 
+mod connection;
 mod disk;
 mod limits;
 mod staging;
@@ -10,36 +11,27 @@ mod target;
 mod units;
 
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use super::args::MountArgs;
-use crate::credentials;
-use crate::object::Prefix;
-use crate::oss::{Endpoint, SignatureVersion};
 use crate::tree::{Globs, NEGATIVE_TTL_MAX};
 use crate::write::{Exclusive, OnConflict};
 
+pub(super) use connection::Connection;
 pub(super) use disk::Disk;
 pub(super) use limits::Limits;
 pub(super) use staging::Staging;
 pub(super) use surroundings::Surroundings;
-use target::Target;
+pub(super) use units::{age, shown_age};
 use units::{duration, globs, max_bandwidth, max_qps, memory, mode, names};
 
 /// A mount as it is meant.
 #[derive(Debug, Clone)]
 pub(super) struct Config {
     pub(super) mountpoint: PathBuf,
-    pub(super) bucket: String,
-    pub(super) prefix: Prefix,
-    pub(super) endpoint: Endpoint,
-    pub(super) region: Option<String>,
-    pub(super) signature: SignatureVersion,
-    pub(super) path_style: bool,
-    pub(super) credentials: credentials::Config,
+    pub(super) connection: Connection,
     pub(super) memory_bytes: u64,
     pub(super) disk: Option<Disk>,
     /// Of all requests together; `None` is no limit.
@@ -73,33 +65,10 @@ impl Config {
         let args = args.without_empty();
         // A mount leaves the directory it was started in.
         let absolute = |path: PathBuf| around.directory.join(path);
-        let target = Target::parse(args.bucket.as_deref().context(
-            "no bucket is given; pass oss://BUCKET[.ENDPOINT][/PREFIX] or set ROLEFS_BUCKET",
-        )?)?;
-        let endpoint = args
-            .endpoint
-            .or(target.endpoint)
-            .or(around.oss_endpoint)
-            .context("no endpoint is given; pass --endpoint or set OSS_ENDPOINT, e.g. oss-cn-hangzhou-internal.aliyuncs.com")?;
         let attr_ttl = duration("--attr-ttl", &args.attr_ttl)?;
-        let hold = duration("--hold", &args.hold)?;
-        let source = credentials::Source::from_str(&args.credentials).context("--credentials")?;
-        let source = match source {
-            credentials::Source::File(path) => credentials::Source::File(absolute(path)),
-            source => source,
-        };
         Ok(Self {
             mountpoint: absolute(args.mountpoint),
-            bucket: target.bucket,
-            prefix: target.prefix,
-            endpoint: Endpoint::from_str(&endpoint).context("--endpoint")?,
-            region: args.region,
-            signature: SignatureVersion::from_str(&args.signature).context("--signature")?,
-            path_style: args.path_style,
-            credentials: credentials::Config {
-                hold,
-                ..credentials::Config::new(source, around.credentials)
-            },
+            connection: Connection::new(args.bucket.as_deref(), args.connection, &around)?,
             memory_bytes: memory(args.memory.as_deref(), around.memory_limit)?,
             disk: Disk::new(args.cache_dir.map(absolute), args.cache_size.as_deref())?,
             requests_per_second: args.max_qps.as_deref().map(max_qps).transpose()?,

@@ -14,6 +14,9 @@ const NAMES_MIN: usize = 1000;
 /// Default of `--memory`, unless 1/8 of the memory limit is less.
 const MEMORY_BYTES_DEFAULT_MAX: u64 = 4 << 30;
 
+/// The longest age: there was no OSS before.
+const AGE_DAYS_MAX: u64 = 36_500;
+
 /// A duration with its unit, at most a day.
 pub(super) fn duration(flag: &str, text: &str) -> Result<Duration> {
     if text == "0" {
@@ -31,6 +34,32 @@ pub(super) fn duration(flag: &str, text: &str) -> Result<Duration> {
         "{flag} {text}: at most 24h"
     );
     Ok(parsed)
+}
+
+/// An age, which may be days: `36h`, `7d`.
+pub(in crate::cli) fn age(flag: &str, text: &str) -> Result<Duration> {
+    let days = text
+        .strip_suffix('d')
+        .and_then(|days| days.parse::<u64>().ok());
+    if let Some(days) = days.filter(|days| *days <= AGE_DAYS_MAX) {
+        return Ok(Duration::from_secs(days * 86_400));
+    }
+    text.parse::<jiff::SignedDuration>()
+        .ok()
+        .and_then(|age| Duration::try_from(age).ok())
+        .filter(|age| age.as_secs() <= AGE_DAYS_MAX * 86_400)
+        .with_context(|| format!("{flag} {text}: not an age; write for instance 36h or 7d"))
+}
+
+/// An age in the largest unit that it has two of.
+pub(in crate::cli) fn shown_age(age: Duration) -> String {
+    let seconds = age.as_secs();
+    let units = [(86_400, "d"), (3600, "h"), (60, "min")];
+    let unit = units.iter().find(|(unit, _)| seconds >= 2 * unit);
+    unit.map_or_else(
+        || format!("{seconds}s"),
+        |(unit, name)| format!("{}{name}", seconds / unit),
+    )
 }
 
 /// Permission bits, octal.
@@ -125,6 +154,35 @@ mod tests {
         for bad in ["", "soon", "-1s", "25h", "12"] {
             assert!(duration("--hold", bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn ages_may_be_days() {
+        let days = |days: u64| Some(Duration::from_secs(days * 86_400));
+        assert_eq!(age("--older-than", "7d").ok(), days(7));
+        assert_eq!(age("--older-than", "36500d").ok(), days(36_500));
+        assert_eq!(age("--older-than", "48h").ok(), days(2));
+        assert_eq!(age("--older-than", "0s").ok(), days(0));
+        for bad in [
+            "",
+            "d",
+            "-1d",
+            "-1h",
+            "36501d",
+            "18446744073709551615d",
+            "soon",
+        ] {
+            assert!(age("--older-than", bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_age_is_shown_in_a_unit_that_it_has_two_of() {
+        let shown = |seconds| shown_age(Duration::from_secs(seconds));
+        assert_eq!(shown(119), "119s");
+        assert_eq!(shown(120), "2min");
+        assert_eq!(shown(2 * 86_400 - 1), "47h");
+        assert_eq!(shown(9 * 86_400), "9d");
     }
 
     #[test]

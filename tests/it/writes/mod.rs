@@ -1,10 +1,12 @@
 //! Files that are written, against a development server, without a kernel.
 //!
 //! - [`stored`]: how a file gets into the bucket, and with how many requests.
+//! - [`cleanup`]: uploads that were left behind.
 //! - [`failing`]: commits that fail, conflicts, answers that are lost.
 //! - [`room`]: memory, staging files, and what happens when there is no more.
 //! - [`model`]: any changes in any order, with faults, against a row of bytes.
 
+mod cleanup;
 mod failing;
 mod model;
 mod room;
