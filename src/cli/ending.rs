@@ -99,13 +99,13 @@ impl Signals {
     }
 }
 
-/// Resolves when the mount has ended, by umount(8) or by a signal to this process. After a signal `store` is awaited as soon as the mount is out of the
-/// tree, for files may still be open.
+/// Resolves when the mount has ended, by umount(8) or by a signal to this process. After a signal `store` is awaited before the session's end is, for
+/// files may still be open; also if the mount cannot be taken out of the tree.
 pub(super) async fn until_the_end(
     mut own_mount: OwnMount<'_>,
     mut ended: tokio::sync::oneshot::Receiver<io::Result<()>>,
     signals: &mut Signals,
-    store: impl Future<Output = Result<()>>,
+    store: impl Future<Output = ()>,
 ) -> Result<()> {
     let named = tokio::select! {
         ended = &mut ended => {
@@ -117,9 +117,9 @@ pub(super) async fn until_the_end(
         named = signals.end() => named,
     };
     tracing::info!("{named}: unmounting");
-    own_mount.take_away()?;
-    let stored = store.await;
+    let taken_away = own_mount.take_away();
+    store.await;
     // With files still open the session goes on; it ends with this process, and its files with it.
     let _ = tokio::time::timeout(GOODBYE_MAX, ended).await;
-    stored
+    taken_away
 }

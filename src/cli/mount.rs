@@ -14,7 +14,8 @@ use super::args::MountArgs;
 use super::config::{Config, Surroundings};
 use super::daemon::{self, Readiness};
 use super::ending::{self, OwnMount, Signals};
-use super::{connect, disk, logging, prefetch, preflight, process, writing};
+use super::writing::{self, LastStores};
+use super::{connect, disk, logging, prefetch, preflight, process};
 use crate::buffer::Budget;
 use crate::cache::BlockCache;
 use crate::credentials::Provider;
@@ -152,15 +153,17 @@ fn serve_on(
         std::env::set_current_dir("/").context("cannot leave the directory")?;
     }
     readiness.ready()?;
-    let store = writing::finish(config, &prepared.fs);
-    let outcome = runtime.block_on(ending::until_the_end(own_mount, wait, &mut signals, store));
-    // What was written until the last file was closed.
-    let stored = match &outcome {
-        Ok(()) => runtime.block_on(writing::finish(config, &prepared.fs)),
-        Err(_) => Ok(()),
-    };
+    let last = LastStores::new(config, &prepared.fs);
+    let ending = ending::until_the_end(own_mount, wait, &mut signals, last.begin());
+    let outcome = runtime.block_on(ending);
+    // However the mount has ended, and also what was written until the last file was closed.
+    let stored = runtime.block_on(last.finish());
     finish(config, metrics, &prepared);
-    outcome.and(stored)
+    match (outcome, stored) {
+        (Ok(()), stored) => stored,
+        (Err(failed), Ok(())) => Err(failed),
+        (Err(failed), Err(unstored)) => Err(unstored.context(format!("{failed:#}"))),
+    }
 }
 
 /// Builds from the credentials up to the file system, and asks OSS what the role may do.

@@ -1,13 +1,14 @@
 //! What is written, from the start of a mount to its end.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use tokio::runtime::Handle;
 
 use super::config::Config;
 use crate::buffer::Budget;
-use crate::fs::{self as file_system, FileSystem};
+use crate::fs::{self as file_system, FileSystem, Unstored};
 use crate::metrics::Metrics;
 use crate::oss::Bucket;
 use crate::read::Reader;
@@ -45,21 +46,62 @@ pub(super) fn writer(
     ))
 }
 
-/// Stores what is not stored when a mount ends.
-///
-/// # Errors
-/// If something could not be: it is named, in the log too.
-pub(super) async fn finish(config: &Config, fs: &Arc<FileSystem>) -> Result<()> {
-    let unstored = fs.finish(config.limits.store_grace).await;
-    if unstored.is_empty() {
-        return Ok(());
+/// The end of a mount: what is stored then, and how long that may take in all.
+pub(super) struct LastStores<'a> {
+    config: &'a Config,
+    fs: &'a Arc<FileSystem>,
+    /// From the first call on.
+    deadline: OnceLock<Instant>,
+    /// What the first attempt could not store: the second one may have no time to find out why.
+    left: OnceLock<Vec<Unstored>>,
+}
+
+impl<'a> LastStores<'a> {
+    pub(super) fn new(config: &'a Config, fs: &'a Arc<FileSystem>) -> Self {
+        Self {
+            config,
+            fs,
+            deadline: OnceLock::new(),
+            left: OnceLock::new(),
+        }
     }
-    for file in &unstored {
-        let why = file.why.as_deref().unwrap_or("there was no time for it");
-        tracing::error!(key = %file.key, bytes = file.bytes, "not stored: {why}");
+
+    /// Stores what is not stored while files may still be open.
+    pub(super) async fn begin(&self) {
+        let left = self.attempt().await;
+        self.left.get_or_init(|| left);
     }
-    let (first, count) = (&unstored[0].key, unstored.len());
-    bail!(
-        "{count} files that were written could not be stored, {first} among them; the log names all"
-    );
+
+    /// Stores what is left. Both share one time limit.
+    ///
+    /// # Errors
+    /// If something could not be: it is named, in the log too.
+    pub(super) async fn finish(&self) -> Result<()> {
+        let unstored = self.attempt().await;
+        let Some(first) = unstored.first() else {
+            return Ok(());
+        };
+        let left = self.left.get().map_or(&[][..], Vec::as_slice);
+        for file in &unstored {
+            let before = left.iter().find(|before| before.key == file.key);
+            let why = file
+                .why
+                .as_ref()
+                .or(before.and_then(|file| file.why.as_ref()));
+            let why = why.map_or("there was no time for it", String::as_str);
+            tracing::error!(key = %file.key, bytes = file.bytes, "not stored: {why}");
+        }
+        bail!(
+            "{} files that were written could not be stored, {} among them; the log names all",
+            unstored.len(),
+            first.key
+        );
+    }
+
+    async fn attempt(&self) -> Vec<Unstored> {
+        let now = Instant::now();
+        let grace = self.config.limits.store_grace;
+        let deadline = self.deadline.get_or_init(|| now + grace);
+        self.fs.finish(deadline.duration_since(now)).await
+    }
 }

@@ -41,6 +41,7 @@ mod directories;
 mod disk_cache;
 mod disk_full;
 mod disk_slow;
+mod ending;
 mod faults;
 mod file_system;
 mod freshness;

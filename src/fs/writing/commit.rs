@@ -127,27 +127,16 @@ impl FileSystem {
         self.changes.spawn_on(storing, &self.runtime);
     }
 
-    /// Stores everything that is not stored, within `grace`; returns what could not be. For the end of the mount.
+    /// Stores everything that is not stored, within `grace`; returns what could not be. For the end of the mount; may be repeated.
+    ///
+    /// Storing begins at once, beside the changes that are under way: one that stands still takes nobody's time but its own.
     pub async fn finish(self: &Arc<Self>, grace: Duration) -> Vec<Unstored> {
         let mut errors = Vec::new();
         let storing = async {
             self.changes.close();
-            self.changes.wait().await;
-            let mut storing = JoinSet::new();
-            for pinned in self.all_pinned() {
-                let fs = Arc::clone(self);
-                let store = async move {
-                    let op = Op::awaited("end");
-                    let key = pinned.file.key();
-                    (key, fs.commit(&op, &pinned).await)
-                };
-                storing.spawn_on(store, &self.runtime);
-            }
-            while let Some(stored) = storing.join_next().await {
-                if let Ok((Some(key), Err(error))) = stored {
-                    errors.push((key, error.to_string()));
-                }
-            }
+            tokio::join!(self.store_all(&mut errors), self.changes.wait());
+            // What the changes have left.
+            self.store_all(&mut errors).await;
             self.writer.ended().await;
         };
         if tokio::time::timeout(grace, storing).await.is_err() {
@@ -160,5 +149,29 @@ impl FileSystem {
             Unstored { key, bytes, why }
         });
         unstored.collect()
+    }
+
+    /// Stores what is not stored, all at once. What could not be is told as it comes, and not tried again.
+    async fn store_all(self: &Arc<Self>, errors: &mut Vec<(ObjectKey, String)>) {
+        let mut storing = JoinSet::new();
+        for pinned in self.all_pinned() {
+            let key = pinned.file.key();
+            let has_failed = |key| errors.iter().any(|(of, _)| of == key);
+            if !pinned.file.is_dirty() || key.as_ref().is_none_or(has_failed) {
+                continue;
+            }
+            let fs = Arc::clone(self);
+            let store = async move {
+                let op = Op::awaited("end");
+                let stored = fs.commit(&op, &pinned).await;
+                (pinned.file.key(), stored)
+            };
+            storing.spawn_on(store, &self.runtime);
+        }
+        while let Some(stored) = storing.join_next().await {
+            if let Ok((Some(key), Err(error))) = stored {
+                errors.push((key, error.to_string()));
+            }
+        }
     }
 }
