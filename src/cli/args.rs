@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::builder::{BoolishValueParser, OsStringValueParser, Resettable, TypedValueParser};
 use clap::parser::ValueSource;
-use clap::{Args as ClapArgs, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Args as ClapArgs, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 /// Mounts the object-storage bucket of a job's RAM role as a directory.
 #[derive(Debug, Parser)]
@@ -61,6 +61,8 @@ pub(super) enum Command {
     Warm(WarmArgs),
     /// Give up unfinished uploads that crashed mounts have left in a bucket.
     Cleanup(Box<CleanupArgs>),
+    /// List, restore or drop what a crashed mount has left unstored in its staging directory.
+    Recover(Box<RecoverArgs>),
 }
 
 /// Sizes are written `512MiB`, durations `30s` or `2min`.
@@ -178,7 +180,8 @@ pub(super) struct MountArgs {
     )]
     pub(super) exclusive_create: String,
 
-    /// Keep written bytes in this directory when memory has no room for them until they are stored; made if it is not there.
+    /// Keep written bytes in this directory until they are stored, so that they survive a crash (rolefs recover), and there is room for more than memory
+    /// has; made if it is not there.
     #[arg(long, env = "ROLEFS_STAGING_DIR", value_name = "DIR", value_parser = path())]
     pub(super) staging_dir: Option<PathBuf>,
 
@@ -326,6 +329,40 @@ impl ConnectionArgs {
         }
         self
     }
+}
+
+/// Lists, restores or drops what a crashed mount has left unstored in its staging directory.
+///
+/// Files that were stored (by close or fsync) are in the bucket and not here; what was written later is, unless the mount had no --staging-dir.
+/// Files of mounts that live are left alone.
+#[derive(Debug, ClapArgs)]
+pub(super) struct RecoverArgs {
+    /// The --staging-dir of the mount.
+    #[arg(long, env = "ROLEFS_STAGING_DIR", value_name = "DIR", value_parser = path())]
+    pub(super) staging_dir: PathBuf,
+
+    /// list: what is there. restore: store it in the bucket, and remove it here. drop: only remove it.
+    #[arg(default_value = "list")]
+    pub(super) action: RecoverAction,
+
+    /// Only files of these keys.
+    pub(super) keys: Vec<String>,
+
+    /// Restore into this directory, below which each file is named by its key, instead of the bucket. This is the way for files whose object somebody
+    /// else has changed since: what they need of the old one, and is gone, is zeros there, and told.
+    #[arg(long, value_name = "DIR", value_parser = path())]
+    pub(super) to: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(super) connection: ConnectionArgs,
+}
+
+/// What [`RecoverArgs`] ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum RecoverAction {
+    List,
+    Restore,
+    Drop,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -4,7 +4,7 @@
 //! units, defaults, bounds and checks. Below this room nobody reads arguments, environment or files of settings.
 //!
 //! The commands: [`mount`] builds upwards from the credentials to the kernel and stays until the mount ends ([`ending`]),
-//! [`umount`] ends one, [`warm`] reads files through one before they are needed, [`cleanup`] gives up the uploads of crashed ones
+//! [`umount`] ends one, [`warm`] reads files through one before they are needed, [`cleanup`] gives up the uploads of crashed ones, [`recover`] stores what they had staged
 //! ([`connect`]: a bucket without a mount). [`preflight`] turns what can be wrong before
 //! mounting into one sentence with its remedy. [`daemon`] is the background: the same command once more, in a session of its
 //! own, that reports to its parent when the mount answers.
@@ -21,6 +21,7 @@ mod mount;
 mod prefetch;
 mod preflight;
 mod process;
+mod recover;
 mod umount;
 mod warm;
 mod writing;
@@ -44,6 +45,7 @@ pub fn main() -> ExitCode {
         Ok(Command::Umount(args)) => umount::run(&args),
         Ok(Command::Warm(args)) => warm::run(&args),
         Ok(Command::Cleanup(args)) => cleanup::run(*args),
+        Ok(Command::Recover(args)) => recover::run(*args),
         Err(error) => mistyped(&error),
     };
     match result {

@@ -1,18 +1,20 @@
 //! What is written, from the start of a mount to its end.
 
+use std::io;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use tokio::runtime::Handle;
 
-use super::config::Config;
+use super::config::{Config, Staging};
+use super::process;
 use crate::buffer::Budget;
 use crate::fs::{self as file_system, FileSystem, Unstored};
 use crate::metrics::Metrics;
 use crate::oss::Bucket;
 use crate::read::Reader;
-use crate::write::{self, StagingDirectory, Writer};
+use crate::write::{self, CrashedMount, StagingDirectory, Writer};
 
 /// The writer of a mount.
 pub(super) fn writer(
@@ -24,10 +26,10 @@ pub(super) fn writer(
     runtime: &Handle,
 ) -> Result<Arc<Writer>> {
     let directory = match &config.staging {
-        Some(staging) => {
-            let opened = StagingDirectory::open(&staging.directory, staging.bytes_max);
-            Some(opened.with_context(|| format!("--staging-dir {}", staging.directory.display()))?)
-        }
+        Some(staging) => Some(
+            open(config, staging)
+                .with_context(|| format!("--staging-dir {}", staging.directory.display()))?,
+        ),
         None => None,
     };
     let config = write::Config {
@@ -44,6 +46,32 @@ pub(super) fn writer(
         Arc::clone(metrics),
         runtime.clone(),
     ))
+}
+
+/// The staging directory. What crashed mounts have left in it is told, in the log and to whoever waits at the prompt.
+#[expect(
+    clippy::print_stderr,
+    reason = "a warning that only a log file holds is not seen"
+)]
+fn open(config: &Config, staging: &Staging) -> io::Result<StagingDirectory> {
+    process::raise_files();
+    let crashed = CrashedMount::find(&staging.directory)?;
+    let files: usize = crashed.iter().map(|crashed| crashed.files().len()).sum();
+    let damaged: usize = crashed.iter().map(CrashedMount::damaged).sum();
+    if files + damaged > 0 {
+        let directory = staging.directory.display();
+        let warning = format!(
+            "{} files of a crashed mount are not stored; look at them with 'rolefs recover --staging-dir {directory}'",
+            files + damaged
+        );
+        tracing::warn!("{warning}");
+        if config.log_file.is_some() {
+            eprintln!("rolefs: {warning}");
+        }
+    }
+    let opened = StagingDirectory::open(&staging.directory, staging.bytes_max)?;
+    let connection = &config.connection;
+    Ok(opened.of_bucket(connection.endpoint.to_string(), connection.bucket.clone()))
 }
 
 /// The end of a mount: what is stored then, and how long that may take in all.

@@ -11,7 +11,7 @@
 //!
 //! # The doing part
 //!
-//! A [`Writer`] serves a mount, a [`File`] is one file. Six rules:
+//! A [`Writer`] serves a mount, a [`File`] is one file. Seven rules:
 //! - **A write is inline.** [`File::try_write`] copies the payload into leased memory, or into a file of the staging directory, and is done.
 //!   Only where there is no room it is [`File::write`] that waits, and only while something is on its way that makes some (`room`).
 //! - **Staged bytes never change** (`staging`). A body is sent from where its bytes lie, holding them and their lease; a commit reads a clone of the
@@ -24,6 +24,7 @@
 //! - **An upload is completed only to the whole file.** Parts of an upload cannot be read, and it becomes an object only under the name that it was begun
 //!   with. So when bytes are needed again that memory has let go of ([`OnlyUploaded`]), the file is stored as it is at that moment, as by an fsync
 //!   ([`File::materialise`]); what was let go lies in an object then. With `--staging-dir` this is rare.
+//! - **What a crash would lose is on disk** (`staging::journal`), with `--staging-dir`: a file's changes are logged until they are stored.
 //! - **Uploads are ours, provably** (`mark`), and are given up when nothing needs them.
 //!
 //! # The pure part
@@ -80,6 +81,6 @@ pub use limits::{FILE_BYTES_MAX, Limits, PART_BYTES_MAX, PART_BYTES_MIN, PARTS_M
 pub use mark::{is_ours, sent};
 pub use parts::{Part, Parts, Pressure, Progress, Schedule, Seal, Sealing};
 pub use plan::{Commit, Make, Plan, Step, fetched};
-pub use staging::StagingDirectory;
+pub use staging::{CrashedMount, Recovered, StagingDirectory, Standing, UnfinishedFile};
 pub use temporary::is_temporary;
 pub use writer::{Config, Exclusive, FETCH_BYTES_MAX, Fetch, Fetched, Writer};

@@ -26,7 +26,7 @@ pub(in crate::cli) struct Limits {
 
 impl Limits {
     /// The bounds for a machine of so many cores.
-    pub(super) fn for_cores(cores: usize) -> Self {
+    pub(in crate::cli) fn for_cores(cores: usize) -> Self {
         Self {
             window_bytes_max: 512 << 20,
             gets_max: 128,

@@ -84,6 +84,7 @@ impl File {
         };
         state.draft.committed(shot.draft.map(), base);
         state.stored = Some(shot.generation);
+        state.log_stored();
         state.numbers_spent = false;
         let session = state.session.take();
         drop(state);

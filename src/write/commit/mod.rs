@@ -194,8 +194,9 @@ impl File {
     }
 
     fn snapshot(&self) -> Result<Snapshot, Error> {
-        let state = self.lock();
+        let mut state = self.lock();
         let key = state.key.clone().ok_or(Error::Unlinked)?;
+        state.log_sealed();
         Ok(Snapshot {
             key,
             draft: state.draft.clone(),
@@ -214,6 +215,7 @@ impl File {
         let session = {
             let mut state = self.lock();
             state.stored = Some(shot.generation);
+            state.log_stored();
             state.draft.upload_lost();
             state.session.take()
         };
@@ -245,6 +247,7 @@ impl File {
                 .draft
                 .committed(shot.draft.map(), Base { version, copying });
             state.stored = Some(shot.generation);
+            state.log_stored();
             (state.unsure, state.blocked) = (None, None);
             state.numbers_spent = false;
             state.session.take()
@@ -286,13 +289,15 @@ impl File {
 
     /// What is to be made from now on may be there though nobody has seen an answer.
     fn unsure(&self, shot: &Snapshot, crc64: Option<u64>) {
-        self.lock().unsure = crc64.map(|crc64| {
+        let mut state = self.lock();
+        state.unsure = crc64.map(|crc64| {
             Box::new(Unsure {
                 bytes: shot.len(),
                 crc64,
                 shot: shot.clone(),
             })
         });
+        state.log_unsure(shot.generation);
     }
 
     /// The last request was refused: it has had no effect.

@@ -244,6 +244,7 @@ impl File {
         }
         edit(&mut state);
         state.generation += 1;
+        state.log_change(range.clone());
         state.release();
         Ok(())
     }

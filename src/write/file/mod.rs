@@ -2,6 +2,7 @@
 
 mod change;
 mod fragment;
+mod logged;
 mod room;
 mod send;
 mod state;
@@ -63,10 +64,11 @@ impl File {
             properties,
             exclusive,
         } = start;
+        let log = writer.staging.log();
         Arc::new(Self {
             id,
             writer,
-            state: Mutex::new(State::new(key, draft, properties, exclusive)),
+            state: Mutex::new(State::new(key, draft, properties, exclusive, log)),
             turn: tokio::sync::Mutex::default(),
             arrived: Notify::new(),
             tasks: Mutex::default(),
@@ -140,6 +142,7 @@ impl File {
             return Err(MustCommit);
         }
         state.key = Some(to);
+        state.log_renamed();
         Ok(())
     }
 
@@ -155,6 +158,7 @@ impl File {
         assert_eq!(old.size(), to.version.size(), "a copy has the same bytes");
         state.key = Some(to.version.key().clone());
         state.draft.renamed(origin, to);
+        state.log_renamed();
         // An upload that was begun meanwhile would be completed under the old name. What it alone had is an error, not lost in silence.
         let session = state.session.take();
         if session.is_some() {
@@ -177,7 +181,9 @@ impl File {
     ///
     /// What only the upload had is lost; to lose nothing, call [`File::materialise`] before.
     pub fn unlinked(&self) {
-        self.lock().key = None;
+        let mut state = self.lock();
+        state.key = None;
+        state.log_removed();
     }
 
     /// True if its parts go up behind the writer.
@@ -202,7 +208,14 @@ impl Drop for File {
         self.writer.forget(self.id);
         let mut tasks =
             std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
-        let Some(session) = self.lock().session.take() else {
+        let mut state = self.lock();
+        if !state.is_dirty() {
+            // Of what is given up unstored, the log is left for whoever recovers it.
+            state.log_removed();
+        }
+        let session = state.session.take();
+        drop(state);
+        let Some(session) = session else {
             return;
         };
         let writer = Arc::clone(&self.writer);

@@ -9,7 +9,7 @@ use super::super::commit::Snapshot;
 use super::super::draft::Draft;
 use super::super::error::Error;
 use super::super::extents::{ChunkId, ExtentMap, Ledger, OnlyUploaded, Place, StagedRange};
-use super::super::staging::{Chunk, ChunkWriter, Spill, Staging};
+use super::super::staging::{Chunk, ChunkWriter, Log, Spill, Staging};
 use super::super::upload::Session;
 use super::super::writer::Exclusive;
 use super::fragment::{Fragment, Staged};
@@ -34,7 +34,7 @@ pub(in crate::write) struct Unsure {
 }
 
 /// Where staged bytes went: at most the end of one chunk and the beginning of the next.
-type Taken = [Option<StagedRange>; 2];
+pub(super) type Taken = [Option<StagedRange>; 2];
 
 #[derive(Debug)]
 pub(in crate::write) struct State {
@@ -46,7 +46,9 @@ pub(in crate::write) struct State {
     pub(in crate::write) exclusive: Exclusive,
     /// What the draft names. INVARIANT: holds the chunks of the ledger.
     pub(in crate::write) chunks: HashMap<ChunkId, Arc<Chunk>>,
-    ledger: Ledger,
+    pub(super) ledger: Ledger,
+    /// With a staging directory: what survives the process.
+    pub(super) log: Option<Log>,
     /// Where the next bytes go.
     open: Option<ChunkWriter>,
     spill: Option<Arc<Spill>>,
@@ -73,6 +75,7 @@ impl State {
         draft: Draft,
         properties: Option<Properties>,
         exclusive: Exclusive,
+        log: Option<Log>,
     ) -> Self {
         let stored = draft.origin().map(|_| 0);
         Self {
@@ -82,6 +85,7 @@ impl State {
             exclusive,
             chunks: HashMap::new(),
             ledger: Ledger::new(),
+            log,
             open: None,
             spill: None,
             memory: 0,
@@ -116,15 +120,28 @@ impl State {
         (now.saturating_duration_since(*at) < BLOCKED).then_some(error)
     }
 
-    /// Takes bytes, at most a block, into staging. `None`: there is no room, and nothing has changed.
-    fn take(&mut self, staging: &Staging, bytes: &[u8]) -> Option<Taken> {
+    /// Takes bytes, at most a block, into staging: into memory, else where they were logged, else into a file. `None`: there is no room, and nothing
+    /// has changed.
+    fn take(
+        &mut self,
+        staging: &Staging,
+        bytes: &[u8],
+        logged: Option<&StagedRange>,
+    ) -> Option<Taken> {
         let fits = self.open.as_ref().map_or(0, ChunkWriter::remaining);
         let (front, back) = bytes.split_at(fits.min(bytes.len()));
         let next = match back.is_empty() {
             true => None,
-            false => Some(staging.chunk(back.len(), self.memory, &mut self.spill)?),
+            false => {
+                let spill = logged.is_none().then_some(&mut self.spill);
+                match staging.chunk(back.len(), self.memory, spill) {
+                    Some(next) => Some(next),
+                    None => return self.name_logged(logged?),
+                }
+            }
         };
         self.put(front, back, next)
+            .or_else(|| self.name_logged(logged?))
     }
 
     /// The same for what is moved within staging.
@@ -206,7 +223,8 @@ impl State {
 
     /// Writes, if there is room.
     pub(super) fn write(&mut self, staging: &Staging, offset: u64, bytes: &[u8]) -> Option<()> {
-        let taken = self.take(staging, bytes)?;
+        let logged = self.log_write(offset, bytes);
+        let taken = self.take(staging, bytes, logged.as_ref())?;
         let mut at = offset;
         for staged in taken.iter().flatten() {
             let bytes = staged.range.end - staged.range.start;
@@ -214,6 +232,7 @@ impl State {
             at += bytes;
         }
         self.generation += 1;
+        self.logged(logged.is_some());
         self.release();
         if !self.is_committing && self.memory > 2 * self.draft.map().totals().staged + WASTE_BYTES {
             self.compact(staging);

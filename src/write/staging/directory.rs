@@ -1,6 +1,8 @@
-//! The staging directory: bytes for which memory has no room.
+//! The staging directory: bytes for which memory has no room, and the logs of what is not stored.
 //!
-//! Each file that is written has at most one file in it, made when it is first needed and without a name, so that nothing is left
+//! Each mount has a directory of its own in it, locked as long as its process lives.
+//!
+//! Each file that is written has at most one file of chunks in it, made when it is first needed and without a name, so that nothing is left
 //! behind by a crash. Chunks are ranges of it: their room is reserved before anything is written, so a full disk is noticed before
 //! bytes are taken, and punched out when they are let go.
 
@@ -10,17 +12,26 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 
 use nix::errno::Errno;
-use nix::fcntl::{FallocateFlags, fallocate};
+use nix::fcntl::{FallocateFlags, Flock, FlockArg, fallocate};
 
 /// Bytes of a chunk on disk: the disk is asked for room once for several writes.
 const SLOT_BYTES: u64 = 4 << 20;
 
-/// `--staging-dir`: a directory for bytes that memory has no room for, and how many of them there may be.
+/// What the directories of mounts are called. What does not begin so is nobody's yet.
+pub(super) const OWN_PREFIX: &str = "mount-";
+
+/// `--staging-dir`: a directory for bytes that memory has no room for, and for the logs of what is not stored; and how many bytes there may be.
 #[derive(Debug)]
 pub struct StagingDirectory {
-    path: PathBuf,
+    /// This mount's own, in the directory.
+    own: PathBuf,
+    /// Says that the mount lives.
+    _lock: Flock<File>,
+    endpoint: String,
+    bucket: String,
     bytes_max: u64,
     used: Arc<AtomicU64>,
     next: AtomicU64,
@@ -47,18 +58,29 @@ impl StagingDirectory {
     /// alone.
     ///
     /// # Errors
-    /// If it cannot be made, or no file in it.
+    /// If it cannot be made, or nothing in it.
     pub fn open(path: &Path, bytes_max: u64) -> io::Result<Self> {
         let mut making = DirBuilder::new();
         making.recursive(true).mode(0o700).create(path)?;
+        let (own, lock) = own(path)?;
         let directory = Self {
-            path: path.to_owned(),
+            own,
+            _lock: lock,
+            endpoint: String::new(),
+            bucket: String::new(),
             bytes_max,
             used: Arc::default(),
             next: AtomicU64::new(0),
         };
         directory.spill()?;
         Ok(directory)
+    }
+
+    /// The same, for files of a bucket: whoever recovers them is told where they belong.
+    #[must_use]
+    pub fn of_bucket(mut self, endpoint: String, bucket: String) -> Self {
+        (self.endpoint, self.bucket) = (endpoint, bucket);
+        self
     }
 
     /// Bytes that chunks take.
@@ -70,18 +92,15 @@ impl StagingDirectory {
     /// Room for `wanted` bytes at least; `None` if there is none.
     pub(super) fn slot(&self, wanted: usize, spill: &mut Option<Arc<Spill>>) -> Option<Slot> {
         let bytes = (wanted as u64).max(SLOT_BYTES);
-        let taken = self
-            .used
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
-                (used + bytes <= self.bytes_max).then_some(used + bytes)
-            });
-        taken.ok()?;
-        let release = || self.used.fetch_sub(bytes, Ordering::Relaxed);
+        if !self.take(bytes) {
+            return None;
+        }
+        let release = || self.release(bytes);
         if spill.is_none() {
             match self.spill() {
                 Ok(made) => *spill = Some(Arc::new(made)),
                 Err(error) => {
-                    tracing::warn!(%error, directory = %self.path.display(), "no staging file can be made");
+                    tracing::warn!(%error, directory = %self.own.display(), "no staging file can be made");
                     release();
                     return None;
                 }
@@ -111,11 +130,40 @@ impl StagingDirectory {
         })
     }
 
+    pub(super) fn own(&self) -> &Path {
+        &self.own
+    }
+
+    pub(super) fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    pub(super) fn bucket(&self) -> &str {
+        &self.bucket
+    }
+
+    /// A number that no other file in the mount's directory has.
+    pub(super) fn number(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Takes room for so many bytes; false if there is none.
+    pub(super) fn take(&self, bytes: u64) -> bool {
+        let taken = self
+            .used
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
+                (used + bytes <= self.bytes_max).then_some(used + bytes)
+            });
+        taken.is_ok()
+    }
+
+    pub(super) fn release(&self, bytes: u64) {
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
     /// A file without a name.
     fn spill(&self) -> io::Result<Spill> {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let name = format!(".rolefs-staging-{}-{number}", std::process::id());
-        let path = self.path.join(name);
+        let path = self.own.join(format!("{}.chunks", self.number()));
         let mut options = OpenOptions::new();
         options.read(true).write(true).create_new(true).mode(0o600);
         let file = options.open(&path)?;
@@ -123,6 +171,27 @@ impl StagingDirectory {
         let end = AtomicU64::new(0);
         Ok(Spill { file, end })
     }
+}
+
+impl Drop for StagingDirectory {
+    fn drop(&mut self) {
+        // What could not be stored stays in it, and then it stays too.
+        let _: io::Result<()> = std::fs::remove_dir(&self.own);
+    }
+}
+
+/// Makes the directory of one mount. It gets its name when it is locked: nobody may take it for that of a mount that has died.
+fn own(path: &Path) -> io::Result<(PathBuf, Flock<File>)> {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let now = now.unwrap_or_default().as_nanos();
+    let name = format!("{OWN_PREFIX}{}-{now}", std::process::id());
+    let new = path.join(format!(".{name}"));
+    DirBuilder::new().mode(0o700).create(&new)?;
+    let lock = Flock::lock(File::open(&new)?, FlockArg::LockExclusiveNonblock);
+    let lock = lock.map_err(|(_, error)| io::Error::from(error))?;
+    let own = path.join(name);
+    std::fs::rename(new, &own)?;
+    Ok((own, lock))
 }
 
 impl Slot {
@@ -169,7 +238,9 @@ mod tests {
         let above = tempfile::tempdir().unwrap();
         let path = above.path().join("a/b");
         for _ in 0..2 {
-            StagingDirectory::open(&path, SLOT_BYTES).unwrap();
+            let directory = StagingDirectory::open(&path, SLOT_BYTES).unwrap();
+            let own = std::fs::metadata(directory.own()).unwrap();
+            assert_eq!(own.permissions().mode() & 0o7777, 0o700);
         }
         let mode = std::fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o7777, 0o700);

@@ -6,10 +6,14 @@
 //!
 //! Chunks grow with what the file has staged, from 4 KiB to 1 MiB, so a thousand small files take their bytes and a page each.
 //!
+//! With a staging directory, what is written is in a log there too ([`journal`]), and survives the process. Where memory has no room, bytes are
+//! named in the log; a file of chunks takes only those that could not be logged.
+//!
 //! Two bounds: [`Space`] counts what all chunks take in memory, less than the budget's class would grant, so that writers do not drive out
 //! all that is cached; and the directory's bytes. Whoever frees something wakes those that wait for room.
 
 mod directory;
+mod journal;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -24,6 +28,9 @@ use crate::metrics::Metrics;
 use directory::Slot;
 pub(super) use directory::Spill;
 pub use directory::StagingDirectory;
+use journal::Segment;
+pub(super) use journal::{Change, From, Identity, Log, Unsure};
+pub use journal::{CrashedMount, Recovered, Standing, UnfinishedFile};
 
 /// Bytes of the smallest chunk.
 const CHUNK_BYTES_MIN: usize = 4 << 10;
@@ -61,6 +68,16 @@ impl Space {
         self.metrics.write.compacted_bytes.inc_by(bytes as u64);
     }
 
+    /// Bytes of logs are gone, or came.
+    fn log(&self, gone: u64, came: u64) {
+        self.disk.fetch_add(came, Ordering::Relaxed);
+        self.disk.fetch_sub(gone, Ordering::Relaxed);
+        self.gauge();
+        if gone > 0 {
+            self.freed.notify_waiters();
+        }
+    }
+
     fn take_memory(&self, bytes: u64) -> bool {
         let taken = self
             .memory
@@ -83,7 +100,7 @@ pub(super) struct Staging {
     budget: Arc<Budget>,
     space: Arc<Space>,
     directory: Option<Arc<StagingDirectory>>,
-    next_id: AtomicU32,
+    next_id: Arc<AtomicU32>,
 }
 
 /// Bytes that were written, in order of their coming; they never change.
@@ -99,6 +116,7 @@ pub(super) struct Chunk {
 enum Data {
     Memory(Arc<Block>),
     File(Slot),
+    Log(Arc<Segment>),
 }
 
 /// The one writer of a chunk.
@@ -128,7 +146,7 @@ impl Staging {
                 metrics,
             }),
             directory: directory.map(Arc::new),
-            next_id: AtomicU32::new(0),
+            next_id: Arc::default(),
         }
     }
 
@@ -136,19 +154,25 @@ impl Staging {
         &self.space
     }
 
-    /// A chunk for `wanted` bytes at least, of a file that has `staged` bytes; `None` if there is no room.
+    /// A log for a file, if there is a directory.
+    pub(super) fn log(&self) -> Option<Log> {
+        let directory = self.directory.as_ref()?;
+        Some(Log::new(directory, &self.space, &self.next_id))
+    }
+
+    /// A chunk for `wanted` bytes at least, of a file that has `staged` bytes; `None` if there is no room. Without `spill` it is in memory.
     pub(super) fn chunk(
         &self,
         wanted: usize,
         staged: u64,
-        spill: &mut Option<Arc<Spill>>,
+        spill: Option<&mut Option<Arc<Spill>>>,
     ) -> Option<ChunkWriter> {
         let comfortable = usize::try_from(staged).unwrap_or(usize::MAX);
         let comfortable = comfortable.min(BLOCK_BYTES).next_power_of_two();
         let least = wanted.clamp(CHUNK_BYTES_MIN, BLOCK_BYTES);
         self.in_memory(least.max(comfortable), Class::Write)
             .or_else(|| self.in_memory(least, Class::Write))
-            .or_else(|| self.on_disk(wanted, spill))
+            .or_else(|| self.on_disk(wanted, spill?))
     }
 
     /// A chunk that makes others free: it is let in before other writers.
@@ -201,6 +225,15 @@ impl Staging {
 }
 
 impl Chunk {
+    /// A segment of a log, which has a room of its own.
+    fn of_log(segment: Arc<Segment>, space: &Arc<Space>) -> Self {
+        Self {
+            data: Some(Data::Log(segment)),
+            capacity: 0,
+            space: Arc::clone(space),
+        }
+    }
+
     /// Bytes of memory, or of disk, that it takes.
     pub(super) fn capacity(&self) -> u64 {
         self.capacity
@@ -235,6 +268,7 @@ impl Chunk {
                 Ok(())
             }
             Data::File(slot) => slot.read(start, into),
+            Data::Log(segment) => segment.read(start, into),
         }
     }
 }
@@ -269,7 +303,9 @@ impl ChunkWriter {
         match (&mut self.memory, self.chunk.data.as_ref()) {
             (Some(writer), _) => writer.put(bytes),
             (None, Some(Data::File(slot))) => slot.write(start, bytes)?,
-            (None, Some(Data::Memory(_)) | None) => unreachable!("memory has its own writer"),
+            (None, Some(Data::Memory(_) | Data::Log(_)) | None) => {
+                unreachable!("memory has its own writer, and a log too")
+            }
         }
         self.at += bytes.len() as u64;
         Ok(start..self.at)
@@ -288,7 +324,7 @@ impl AsRef<[u8]> for Slice {
             Some(Data::Memory(block)) => block
                 .get(self.range.clone())
                 .expect("the range was there when the slice was made"),
-            Some(Data::File(_)) | None => &[],
+            Some(Data::File(_) | Data::Log(_)) | None => &[],
         }
     }
 }

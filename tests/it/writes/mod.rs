@@ -4,11 +4,13 @@
 //! - [`cleanup`]: uploads that were left behind.
 //! - [`failing`]: commits that fail, conflicts, answers that are lost.
 //! - [`room`]: memory, staging files, and what happens when there is no more.
+//! - [`recover`]: what a crash leaves in the staging directory.
 //! - [`model`]: any changes in any order, with faults, against a row of bytes.
 
 mod cleanup;
 mod failing;
 mod model;
+mod recover;
 mod room;
 mod stored;
 

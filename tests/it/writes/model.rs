@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use rolefs::dev_server::{Fault, FaultKind, Operation, RandomFaults};
 use rolefs::op::Op;
-use rolefs::write::{Fallocate, Limits, StagingDirectory};
+use rolefs::write::{Fallocate, Limits, StagingDirectory, Standing};
 
 use super::*;
 use crate::harness::cases;
@@ -237,6 +237,21 @@ impl Twin {
         assert_eq!(self.file.len(), self.bytes.len() as u64);
     }
 
+    /// If the process died now, nothing would be lost.
+    async fn survives(&self, directory: &std::path::Path) {
+        match super::recover::recovered(&self.bench, directory).await {
+            None => assert!(!self.file.is_dirty() || self.bytes.is_empty()),
+            Some((standing, bytes, missing)) => {
+                let is_there = matches!(standing, Standing::Unchanged | Standing::Stored);
+                assert!(is_there && missing == 0, "{standing:?}, {missing}");
+                assert!(
+                    bytes == self.bytes,
+                    "what is recovered is not what was written"
+                );
+            }
+        }
+    }
+
     async fn commit(&self) {
         let done = self.bench.commit(&self.file).await.unwrap();
         assert!(!done.is_dirty && !self.file.is_dirty());
@@ -265,6 +280,10 @@ fn check(case: &Case) {
         }
         let read = twin.bench.content(&twin.file, 0..u64::MAX).await;
         assert!(read == twin.bytes, "what is read is not what was written");
+        if case.has_directory {
+            twin.bench.stack.server.faults().clear();
+            twin.survives(directory.path()).await;
+        }
         twin.commit().await;
         twin.bench.stack.server.faults().clear();
         let Twin { bench, file, .. } = twin;
