@@ -40,7 +40,7 @@ impl File {
         let progress = self.run_steps(shot, &session, steps).await?;
         self.parts_arrived(|state| state.sending == 0).await;
         if let Some((step, error)) = progress.failed {
-            return self.step_failed(shot, &progress.done, &step, error);
+            return self.step_failed(shot, &session, &progress.done, &step, error);
         }
         let Some(mut parts) = session.parts(steps.iter().map(|step| step.number)) else {
             // One that was on its way has not arrived: it is sent by the next plan.
@@ -83,7 +83,7 @@ impl File {
         &self,
         op: &Op,
         shot: &Snapshot,
-        session: &Session,
+        session: &Arc<Session>,
         parts: &[oss::Part],
         done: &[Step],
     ) -> Result<Option<oss::Stored>, Error> {
@@ -117,7 +117,7 @@ impl File {
         if !is_gone {
             return Err(error);
         }
-        match self.forget_gone(&mut self.lock(), &error) {
+        match self.forget_gone(&mut self.lock(), session, &error) {
             true => Ok(None),
             false => Err(Error::UploadGone(shot.key.clone())),
         }
@@ -197,6 +197,7 @@ impl File {
     fn step_failed(
         &self,
         shot: &Snapshot,
+        session: &Arc<Session>,
         done: &[Step],
         step: &Step,
         error: Error,
@@ -227,7 +228,7 @@ impl File {
             | Error::Staging(_) => return Err(error),
         };
         if kind == Kind::NoSuchUpload {
-            return match self.forget_gone(&mut state, &error) {
+            return match self.forget_gone(&mut state, session, &error) {
                 true => Ok(Outcome::Again),
                 false => Err(Error::UploadGone(shot.key.clone())),
             };

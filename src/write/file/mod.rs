@@ -160,11 +160,7 @@ impl File {
         state.draft.renamed(origin, to);
         state.log_renamed();
         // An upload that was begun meanwhile would be completed under the old name. What it alone had is an error, not lost in silence.
-        let session = state.session.take();
-        if session.is_some() {
-            state.numbers_spent = false;
-            state.draft.upload_lost();
-        }
+        let session = self.lose_upload(&mut state);
         drop(state);
         self.give_up(session);
     }

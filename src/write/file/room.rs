@@ -81,8 +81,9 @@ impl File {
         }
         match state.draft.pressed(pressure) {
             Sealing::Seal(seal) => {
-                self.send(&mut state, seal);
-                return true;
+                if self.send(&mut state, seal) {
+                    return true;
+                }
             }
             Sealing::NumbersSpent => state.numbers_spent = true,
             Sealing::Nothing => {}
@@ -90,8 +91,7 @@ impl File {
         if pressure == Pressure::Hard
             && let Some(seal) = state.draft.again()
         {
-            self.send(&mut state, seal);
-            return true;
+            return self.send(&mut state, seal);
         }
         false
     }

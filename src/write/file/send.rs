@@ -39,7 +39,11 @@ impl File {
         }
         loop {
             match state.draft.full(near) {
-                Sealing::Seal(seal) => self.send(state, seal),
+                Sealing::Seal(seal) => {
+                    if !self.send(state, seal) {
+                        return;
+                    }
+                }
                 Sealing::Nothing => return,
                 Sealing::NumbersSpent => {
                     state.numbers_spent = true;
@@ -49,17 +53,17 @@ impl File {
         }
     }
 
-    /// Sends a part.
-    pub(super) fn send(self: &Arc<Self>, state: &mut State, seal: Seal) {
-        let Some(key) = state.key.clone() else {
-            return;
+    /// Sends a part. False if it cannot be: the file has no name, or bytes in its range were only in an upload that is gone.
+    pub(super) fn send(self: &Arc<Self>, state: &mut State, seal: Seal) -> bool {
+        let fragments = state.fragments(state.draft.map(), seal.range.clone());
+        let (Some(key), Ok(fragments)) = (state.key.clone(), fragments) else {
+            state.draft.failed(&seal);
+            return false;
         };
         let session = state
             .session
             .get_or_insert_with(|| Arc::new(Session::new(key, state.properties.clone())));
         let session = Arc::clone(session);
-        let fragments = state.fragments(state.draft.map(), seal.range.clone());
-        let fragments = fragments.expect("what was let go is in a part, and is not sealed again");
         let turn = session.turn(seal.number);
         state.sending += 1;
         let (writer, file) = (Arc::clone(&self.writer), Arc::downgrade(self));
@@ -68,16 +72,17 @@ impl File {
             let op = Op::background("upload");
             let sent = session.send_part(&writer, &op, turn, fragments).await;
             if let Some(file) = file.upgrade() {
-                file.sent(&seal, sent);
+                file.sent(&session, &seal, sent);
             }
             drop(draining);
         };
         let mut tasks = self.tasks();
         while tasks.try_join_next().is_some() {}
         tasks.spawn_on(send, &self.writer.runtime);
+        true
     }
 
-    fn sent(&self, seal: &Seal, sent: Result<(), Error>) {
+    fn sent(&self, session: &Arc<Session>, seal: &Seal, sent: Result<(), Error>) {
         let mut state = self.lock();
         state.sending -= 1;
         match sent {
@@ -93,25 +98,45 @@ impl File {
             Err(error) => {
                 state.draft.failed(seal);
                 tracing::debug!(%error, "a part could not be sent");
-                self.forget_gone(&mut state, &error);
-                state.blocked = Some((Instant::now(), error));
+                // That of an upload which is over says nothing of the one that runs.
+                if state.is_session(session) {
+                    self.forget_gone(&mut state, session, &error);
+                    state.blocked = Some((Instant::now(), error));
+                }
             }
         }
         drop(state);
         self.arrived.notify_waiters();
     }
 
-    /// Somebody has aborted the upload: what it had is sent again, if it is still there.
+    /// Somebody has aborted the upload, if that is the error: what it had is sent again, if it is still there.
     ///
     /// False if bytes of the file are lost with it.
-    pub(in crate::write) fn forget_gone(&self, state: &mut State, error: &Error) -> bool {
+    pub(in crate::write) fn forget_gone(
+        &self,
+        state: &mut State,
+        session: &Arc<Session>,
+        error: &Error,
+    ) -> bool {
         let is_gone = matches!(error, Error::Oss(error) if *error.kind() == Kind::NoSuchUpload);
-        if !is_gone {
-            return true;
+        if is_gone && state.is_session(session) {
+            self.lose_upload(state);
         }
-        state.session = None;
+        state.draft.map().totals().uploaded == 0
+    }
+
+    /// The upload becomes nothing any more. What only it had is lost: who reads or stores that is told, and the log says so once.
+    pub(super) fn lose_upload(&self, state: &mut State) -> Option<Arc<Session>> {
+        let session = state.session.take()?;
         state.numbers_spent = false;
-        state.draft.upload_lost()
+        if !state.draft.upload_lost() {
+            tracing::error!(
+                key = ?state.key,
+                bytes = state.draft.map().totals().uploaded,
+                "an upload is gone, and with it bytes of a file that memory had let go: they read as errors, and the file cannot be stored until they are written again"
+            );
+        }
+        Some(session)
     }
 
     fn tasks(&self) -> std::sync::MutexGuard<'_, tokio::task::JoinSet<()>> {

@@ -104,6 +104,12 @@ impl State {
         self.stored != Some(self.generation)
     }
 
+    /// True if the upload that runs is this one.
+    pub(super) fn is_session(&self, session: &Arc<Session>) -> bool {
+        let running = self.session.as_ref();
+        running.is_some_and(|running| Arc::ptr_eq(running, session))
+    }
+
     /// Memory that its staged bytes take.
     pub(in crate::write) fn memory(&self) -> u64 {
         self.memory

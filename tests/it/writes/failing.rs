@@ -92,7 +92,7 @@ async fn a_completion_whose_answer_was_lost_has_succeeded() {
 }
 
 /// Begins a commit, whose answer is lost and whose second attempt stands still, and gives it up.
-async fn give_up_commit(bench: &Bench, file: &Arc<File>, operation: Operation) {
+pub(super) async fn give_up_commit(bench: &Bench, file: &Arc<File>, operation: Operation) {
     let faults = bench.stack.server.faults();
     faults.script(1, Some(operation), "", Fault::AnswerLost);
     faults.script(1, Some(operation), "", Fault::StallAnswer);

@@ -2,6 +2,7 @@
 //!
 //! - [`stored`]: how a file gets into the bucket, and with how many requests.
 //! - [`cleanup`]: uploads that were left behind.
+//! - [`gone`]: uploads that files lose.
 //! - [`failing`]: commits that fail, conflicts, answers that are lost.
 //! - [`room`]: memory, staging files, and what happens when there is no more.
 //! - [`recover`]: what a crash leaves in the staging directory.
@@ -9,6 +10,7 @@
 
 mod cleanup;
 mod failing;
+mod gone;
 mod model;
 mod recover;
 mod room;
