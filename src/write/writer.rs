@@ -121,23 +121,24 @@ impl Writer {
         let most = budget.total() - budget.total() / 4;
         let memory_max = config.memory_bytes_max.clamp(1 << 20, most);
         // A part that must be put together takes one lease as large as itself, and half as much again for its cuts.
-        let lease = budget.max_lease(Class::Commit);
+        let lease = budget.max_lease(Class::Commit) / 2;
         let part = |bytes: u64, share: u64| {
             bytes
                 .min(memory_max / share)
                 .clamp(2 * PART_BYTES_MIN, PART_BYTES_MAX)
         };
         let limits = Limits {
-            upload_bytes: part(config.limits.upload_bytes, 4).min(lease / 2),
-            put_bytes_max: part(config.limits.put_bytes_max, 4).min(lease / 2),
+            upload_bytes: part(config.limits.upload_bytes, 4).min(lease),
+            put_bytes_max: part(config.limits.put_bytes_max, 4).min(lease),
             ..config.limits
         };
-        let largest = if config.directory.is_some() {
-            PART_BYTES_MAX
-        } else {
-            memory_max / 4
+        // What lies in memory is sent from there; what lies in staging files is read into a lease first.
+        let largest = match config.directory {
+            Some(_) => lease,
+            None => memory_max / 4,
         };
-        let schedule = Schedule::new(part(config.part_bytes, 4), largest, config.head_bytes);
+        let first = part(config.part_bytes, 4).min(largest);
+        let schedule = Schedule::new(first, largest, config.head_bytes);
         Arc::new(Self {
             limits,
             schedule,

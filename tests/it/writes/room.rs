@@ -258,3 +258,33 @@ async fn files_too_short_for_parts_are_stored_early_when_memory_is_full_of_them(
     drop(files);
     bench.nothing_is_left().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_staged_in_files_goes_up_in_parts_that_memory_can_hold() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().to_owned();
+    let bench = Bench::with(16 * MIB, |config| {
+        config.directory = Some(StagingDirectory::open(&path, 16 * MIB).unwrap());
+    })
+    .await;
+    let file = bench.create("far");
+    // So far behind the beginning that parts would be as long as all that is staged.
+    let far = 64 << 30;
+    for at in 0..60 {
+        bench.write(&file, far + at * MIB, &pattern(at, MIB)).await;
+    }
+    assert_eq!(bench.stack.metrics.write.part_failures.get(), 0);
+    drop(file);
+    bench.nothing_is_left().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_byte_of_an_object_is_changed_though_the_whole_is_more_than_a_commit_may_lease() {
+    let bench = Bench::with(64 * MIB, |_| {}).await;
+    let mut bytes = pattern(6, 6 * MIB);
+    let file = bench.open("six", &bytes);
+    bench.write(&file, 3 * MIB, b"x").await;
+    bytes[3 << 20] = b'x';
+    bench.commit(&file).await.unwrap();
+    assert!(bench.get("six").unwrap() == bytes);
+}
