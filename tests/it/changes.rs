@@ -197,6 +197,32 @@ X";
 }
 
 #[test]
+fn who_changes_owner_or_content_takes_the_set_user_id_bits() {
+    let world = World::open();
+    world.put("a", "some text");
+    let mount = world.mount(&["--allow-other"]);
+    let as_nobody = |work: &str| {
+        let script = format!(
+            "chown 65534:65534 a; chmod 6777 a; test \"$(stat -c %a a)\" = 6777
+             setpriv --reuid 65534 --regid 65534 --clear-groups sh -ec '{work}'"
+        );
+        shell(&mount.path, &script);
+        fs::metadata(mount.at("a")).unwrap().mode() & 0o7777
+    };
+    assert_eq!(as_nobody("true"), 0o6777);
+    assert_eq!(as_nobody("truncate -s 5 a"), 0o777);
+    assert_eq!(as_nobody("echo more >> a"), 0o777);
+    assert_eq!(as_nobody("fallocate -l 20 a; stat a"), 0o777);
+    // Root keeps them when it writes, and loses them by chown, as everywhere.
+    shell(&mount.path, "chmod 6777 a; truncate -s 3 a; echo x >> a");
+    assert_eq!(fs::metadata(mount.at("a")).unwrap().mode() & 0o7777, 0o6777);
+    shell(&mount.path, "chown 1:1 a");
+    assert_eq!(fs::metadata(mount.at("a")).unwrap().mode() & 0o7777, 0o777);
+    shell(&mount.path, "mkdir d; chmod 2777 d; chown 1:1 d");
+    assert_eq!(fs::metadata(mount.at("d")).unwrap().mode() & 0o7777, 0o2777);
+}
+
+#[test]
 fn a_read_only_mount_answers_erofs() {
     let world = World::open();
     world.put("a", "a");

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use super::MODE_BITS;
 use crate::fs::{Attributes, Error, FileSystem};
-use crate::tree::{Ino, Node};
+use crate::tree::{Ino, Kind, Node};
 
 /// What setattr(2)'s family changes, the size aside.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -46,9 +46,15 @@ impl FileSystem {
         }
         if *set != SetAttributes::default() {
             let now = SystemTime::now();
-            self.tree().overlay_with(ino, |overlay| {
+            let mut tree = self.tree();
+            let is_directory = matches!(tree.node(ino).map(Node::kind), Some(Kind::Directory));
+            let has_owner = set.uid.is_some() || set.gid.is_some();
+            tree.overlay_with(ino, |overlay| {
                 if let Some(mode) = set.mode {
                     overlay.mode = u16::try_from(mode & u32::from(MODE_BITS)).ok();
+                } else if has_owner && !is_directory {
+                    // chown(2), also root's: the kernel leaves it to us.
+                    overlay.mode = overlay.mode.map(without_privileges);
                 }
                 overlay.uid = set.uid.or(overlay.uid);
                 overlay.gid = set.gid.or(overlay.gid);
@@ -56,20 +62,18 @@ impl FileSystem {
                 overlay.mtime = set.modified.or(overlay.mtime);
                 overlay.ctime = Some(now);
             })?;
+            drop(tree);
         }
         self.attributes_now(ino)
     }
 
-    /// Takes the set-user-id bit, and the set-group-id bit of what a group may execute, as a write by another than root does.
+    /// Takes the set-user-id bit, and the set-group-id bit of what a group may execute, as a write or a truncation by another than root does.
     pub fn drop_privileges(&self, ino: Ino) {
         let mut tree = self.tree();
         let Some(mode) = tree.overlay(ino).and_then(|overlay| overlay.mode) else {
             return;
         };
-        let mut plain = mode & !0o4000;
-        if mode & 0o010 != 0 {
-            plain &= !0o2000;
-        }
+        let plain = without_privileges(mode);
         if plain != mode {
             // It has an overlay already, and this makes it no larger.
             let _ = tree.overlay_with(ino, |overlay| overlay.mode = Some(plain));
@@ -139,4 +143,13 @@ impl FileSystem {
         }
         Ok(())
     }
+}
+
+/// A mode without what lets others than its owner act as the owner, or the group.
+fn without_privileges(mode: u16) -> u16 {
+    let taken = match mode & 0o010 {
+        0 => 0o4000,
+        _ => 0o6000,
+    };
+    mode & !taken
 }

@@ -30,6 +30,7 @@ impl Door {
             let refused = Err(crate::tree::Stale.into());
             return self.answering.now(&op, reply, refused, attr);
         }
+        self.changes_content(request, number);
         let (fs, by) = (Arc::clone(&self.fs), self.processes.of(request.pid()));
         let handle = fh.map(|fh| fh.0);
         let work = move |op: Arc<Op>| async move {
@@ -38,6 +39,14 @@ impl Door {
             fs.set_attributes(number, &set)
         };
         self.answering.whole(op, reply, work, attr);
+    }
+
+    /// Content is changed otherwise than by WRITE, which says whether the set-user-id bits are to go: fuser does not pass on `FATTR_KILL_SUIDGID`, and other
+    /// requests have no such flag. So everybody but root loses them, as who has not CAP_FSETID does.
+    pub(super) fn changes_content(&self, request: &Request, number: INodeNo) {
+        if request.uid() != 0 {
+            self.fs.drop_privileges(ino(number));
+        }
     }
 
     pub(super) fn do_getxattr(

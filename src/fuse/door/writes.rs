@@ -196,6 +196,7 @@ impl Door {
         reply: ReplyEmpty,
     ) {
         let op = self.op("fallocate", request, number);
+        self.changes_content(request, number);
         let (fs, by) = (Arc::clone(&self.fs), self.processes.of(request.pid()));
         let range = offset..offset.saturating_add(length);
         let work = move |op: Arc<Op>| async move { fs.fallocate(&op, fh.0, mode, range, by).await };
@@ -237,6 +238,7 @@ impl Door {
         reply: ReplyWrite,
     ) {
         let op = self.op("copy_file_range", request, number);
+        self.changes_content(request, number);
         let (fs, by) = (Arc::clone(&self.fs), self.processes.of(request.pid()));
         let range = offset..offset.saturating_add(len.min(COPY_BYTES_MAX));
         let work = move |op: Arc<Op>| async move {
