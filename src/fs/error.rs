@@ -181,7 +181,9 @@ impl From<write::Error> for Error {
         match error {
             Write::NoRoom { .. } => Self::NoSpace(Arc::from(error.to_string())),
             Write::TooLong(_) => Self::FileTooLarge,
-            Write::Conflict { .. } | Write::Lost(_) => Self::Conflict(Arc::from(error.to_string())),
+            Write::Conflict { .. } | Write::Taken(_) | Write::Lost(_) => {
+                Self::Conflict(Arc::from(error.to_string()))
+            }
             Write::Exists(_) => Self::Exists,
             Write::Unlinked => Self::Stale(Arc::from(error.to_string())),
             Write::Oss(error) => Self::from(error),

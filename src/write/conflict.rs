@@ -2,6 +2,9 @@
 //!
 //! OSS has no conditional PUT but `x-oss-forbid-overwrite`. So a HEAD before the commit is compared with what the file was
 //! opened on. It is best effort: who writes between the HEAD and the commit is not seen.
+//!
+//! A file that was made here, under a name that had nothing, is not looked for: its first commit asks OSS not to overwrite, which costs no request. Not if
+//! a rename has put it over what is there, for that is what a rename does.
 
 use crate::object::ETag;
 

@@ -47,6 +47,10 @@ pub enum Error {
     /// There is an object of this key, and the file was to be created exclusively. EEXIST.
     #[error("{0} exists in the bucket")]
     Exists(ObjectKey),
+    /// The file was made here under a name that had nothing, and is not stored yet; somebody else has stored an object of that name meanwhile, and it was
+    /// not to be overwritten.
+    #[error("{0} was made by somebody else too, and is not overwritten")]
+    Taken(ObjectKey),
     /// Somebody has aborted the upload that held bytes of the file, which were not staged any more.
     #[error("the upload of {0} is gone, and with it bytes of the file that lay only there")]
     UploadGone(ObjectKey),

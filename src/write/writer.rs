@@ -37,7 +37,7 @@ pub type Fetch = Arc<dyn Fn(Source) -> Fetched + Send + Sync>;
 /// Whether a created file may replace an object that is there when it is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Exclusive {
-    /// It may: O_EXCL was decided among the names of this mount. Default.
+    /// What [`OnConflict`] says: O_EXCL was decided among the names of this mount. Default.
     #[default]
     Local,
     /// OSS is asked not to (`x-oss-forbid-overwrite`), at the file's first commit. `--exclusive-create remote`.

@@ -146,7 +146,8 @@ impl FileSystem {
         held: &[Held],
         to: (Ino, &str),
     ) -> Result<Option<ObjectMeta>, Error> {
-        if self.before_rename(op, moved.ino, held, &moved.to).await? {
+        let next = (&moved.to, moved.condition);
+        if self.before_rename(op, moved.ino, held, next).await? {
             return self.move_local(op, moved, held).await;
         }
         let copied = self.copy(op, &moved.from, &moved.to, moved.condition);
@@ -182,7 +183,8 @@ impl FileSystem {
             file.is_some_and(LocalFile::covers)
         };
         if is_covering && let Err(error) = self.bucket.delete_object(op, &moved.from).await {
-            self.before_rename(op, moved.ino, held, &moved.from).await?;
+            let back = (&moved.from, Condition::None);
+            self.before_rename(op, moved.ino, held, back).await?;
             return Err(self.refused(error));
         }
         Ok(None)

@@ -10,6 +10,7 @@ use crate::fs::files::Content;
 use crate::fs::{Error, FileSystem};
 use crate::object::{ObjectKey, ObjectMeta, Prefix};
 use crate::op::Op;
+use crate::oss::Condition;
 use crate::tree::{Ino, Tree};
 use crate::write::Fragment;
 
@@ -178,13 +179,13 @@ impl FileSystem {
         op: &Op,
         ino: Ino,
         held: &[Held],
-        to: &ObjectKey,
+        (to, condition): (&ObjectKey, Condition),
     ) -> Result<bool, Error> {
         let Some(held) = held.iter().find(|held| held.written.ino == ino) else {
             return Ok(false);
         };
         let file = &held.written.file;
-        if file.rename(to.clone()).is_ok() {
+        if file.rename(to.clone(), condition).is_ok() {
             return Ok(true);
         }
         if file.is_dirty() {
@@ -269,7 +270,7 @@ impl FileSystem {
             };
             if let (Content::Written(written), Some(key)) = (&open.content, key)
                 && written.file.key().as_ref() != Some(&key)
-                && written.file.rename(key.clone()).is_err()
+                && written.file.rename(key.clone(), Condition::None).is_err()
             {
                 tracing::error!(%key, "a file below a directory that has moved keeps its old key until it is written again");
             }

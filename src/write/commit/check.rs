@@ -64,18 +64,23 @@ impl File {
         let Some(unsure) = self.lock().unsure.clone() else {
             return Ok(());
         };
-        let shot = &unsure.shot;
-        let found = self.describe(op, shot).await?;
+        let found = self.describe(op, &unsure.shot).await?;
         let mut state = self.lock();
-        state.unsure = None;
-        let Some(found) = found else {
+        (state.unsure, state.late) = (None, None);
+        let shot = &unsure.shot;
+        let etag = found.as_ref().map(|found| &found.meta.etag);
+        if etag == shot.origin().map(|origin| origin.version.etag()) {
+            // Nothing has come of it, but its request may be on its way to OSS all the same.
+            state.late = Some(unsure);
+            return Ok(());
+        }
+        let is_ours = |found: &Description| {
+            found.meta.size == unsure.bytes && found.meta.crc64 == Some(unsure.crc64)
+        };
+        let Some(found) = found.filter(is_ours) else {
             return Ok(());
         };
-        let is_old = shot
-            .origin()
-            .is_some_and(|origin| *origin.version.etag() == found.meta.etag);
-        let is_ours = found.meta.size == unsure.bytes && found.meta.crc64 == Some(unsure.crc64);
-        if is_old || !is_ours || state.key.as_ref() != Some(&shot.key) {
+        if state.key.as_ref() != Some(&shot.key) {
             return Ok(());
         }
         let base = Base {

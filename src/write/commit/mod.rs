@@ -11,20 +11,22 @@ mod check;
 mod parts;
 mod whole;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use super::bases::{Base, Copying};
+use super::conflict::OnConflict;
 use super::draft::Draft;
 use super::error::Error;
 use super::extents::ChunkId;
-use super::file::{Draining, File, Fragment, Unsure, fragments};
+use super::file::{Draining, File, Fragment, State, Unsure, fragments};
 use super::plan::Plan;
 use super::staging::Chunk;
 use super::writer::Exclusive;
 use crate::object::{ObjectKey, ObjectMeta, ObjectType, StorageClass, UnixTime, Version};
 use crate::op::Op;
-use crate::oss::{Condition, Kind, Properties, Stored};
+use crate::oss::{self, Condition, Kind, Properties, Stored};
 
 /// Plans that one commit makes at most: each further one because OSS has refused to copy, or has lost the upload, or a part that
 /// was on its way has not arrived.
@@ -46,10 +48,11 @@ pub struct Committed {
 pub(super) struct Snapshot {
     key: ObjectKey,
     draft: Draft,
-    chunks: std::collections::HashMap<ChunkId, Arc<Chunk>>,
+    chunks: HashMap<ChunkId, Arc<Chunk>>,
     generation: u64,
     properties: Option<Properties>,
     condition: Condition,
+    exclusive: Exclusive,
 }
 
 /// What came of carrying out a plan.
@@ -114,7 +117,7 @@ impl File {
     /// one finds out.
     ///
     /// # Errors
-    /// [`Error::Conflict`], [`Error::Lost`], [`Error::Exists`], [`Error::TooLong`], [`Error::UploadGone`], [`Error::Unlinked`], [`Error::NoRoom`] if a
+    /// [`Error::Conflict`], [`Error::Lost`], [`Error::Exists`], [`Error::Taken`], [`Error::TooLong`], [`Error::UploadGone`], [`Error::Unlinked`], [`Error::NoRoom`] if a
     /// part takes more memory than one lease may have, and what requests can fail with. Nothing staged is lost; the file can be read, written, and
     /// committed again.
     pub async fn commit(self: &Arc<Self>, op: &Op) -> Result<Committed, Error> {
@@ -156,9 +159,9 @@ impl File {
     }
 
     async fn store(self: &Arc<Self>, op: &Op) -> Result<Option<ObjectMeta>, Error> {
-        self.resolve(op).await?;
         let mut limits = self.writer.limits;
         for _ in 0..PLANS_MAX {
+            self.resolve(op).await?;
             self.outrun_parts_arrived().await;
             let shot = self.snapshot()?;
             if self.lock().stored == Some(shot.generation) {
@@ -176,12 +179,17 @@ impl File {
                 }
                 Plan::TooLong => return Err(Error::TooLong(Some(shot.key))),
                 Plan::Materialise(_) => return Err(Error::UploadGone(shot.key)),
-                Plan::Put => self.put(op, &shot).await?,
-                Plan::Copy(base) => self.copy_whole(op, &shot, base, &mut limits).await?,
-                Plan::Multipart(steps) => self.send_parts(op, &shot, &steps).await?,
+                Plan::Put => self.put(op, &shot).await,
+                Plan::Copy(base) => self.copy_whole(op, &shot, base, &mut limits).await,
+                Plan::Multipart(steps) => self.send_parts(op, &shot, &steps).await,
             };
-            if let Outcome::Stored(made) = outcome {
-                return Ok(Some(self.made(&shot, made)));
+            match outcome {
+                Ok(Outcome::Stored(made)) => return Ok(Some(self.made(&shot, made))),
+                Ok(Outcome::Again) => {}
+                Err(
+                    Error::Taken(_) | Error::Exists(_) | Error::Conflict { .. } | Error::Lost(_),
+                ) if self.may_be_late() => {}
+                Err(error) => return Err(error),
             }
         }
         let blocked = self.lock().blocked.clone();
@@ -203,11 +211,29 @@ impl File {
             chunks: state.chunks.clone(),
             generation: state.generation,
             properties: state.properties.clone(),
-            condition: match (state.exclusive, state.stored) {
-                (Exclusive::Remote, None) => Condition::ForbidOverwrite,
-                (Exclusive::Remote, Some(_)) | (Exclusive::Local, _) => Condition::None,
-            },
+            condition: self.condition(&state),
+            exclusive: state.exclusive,
         })
+    }
+
+    /// What was made here under a name that had nothing replaces nothing, unless a rename, or the user, wants it to.
+    fn condition(&self, state: &State) -> Condition {
+        let must_be_new = match (self.writer.on_conflict, state.exclusive) {
+            (OnConflict::Fail, _) | (OnConflict::Overwrite, Exclusive::Remote) => true,
+            (OnConflict::Overwrite, Exclusive::Local) => false,
+        };
+        match must_be_new && state.stored.is_none() && !state.replaces {
+            true => Condition::ForbidOverwrite,
+            false => Condition::None,
+        }
+    }
+
+    /// True if what has the name may be what an earlier commit of this file has sent, which was not there yet when it was looked for: it is to be looked
+    /// for again.
+    fn may_be_late(&self) -> bool {
+        let mut state = self.lock();
+        state.unsure = state.late.take();
+        state.unsure.is_some()
     }
 
     /// The file is what it is stored as already.
@@ -248,7 +274,7 @@ impl File {
                 .committed(shot.draft.map(), Base { version, copying });
             state.stored = Some(shot.generation);
             state.log_stored();
-            (state.unsure, state.blocked) = (None, None);
+            (state.unsure, state.late, state.blocked) = (None, None, None);
             state.numbers_spent = false;
             state.session.take()
         };
@@ -275,7 +301,7 @@ impl File {
     }
 
     /// Waits for what parts on their way make true.
-    async fn parts_arrived(&self, is_true: impl Fn(&super::file::State) -> bool) {
+    async fn parts_arrived(&self, is_true: impl Fn(&State) -> bool) {
         loop {
             let arrived = self.arrived.notified();
             tokio::pin!(arrived);
@@ -294,20 +320,23 @@ impl File {
             Box::new(Unsure {
                 bytes: shot.len(),
                 crc64,
-                shot: shot.clone(),
+                // What was staged then need not be held for it.
+                shot: Snapshot {
+                    chunks: HashMap::new(),
+                    ..shot.clone()
+                },
             })
         });
         state.log_unsure(shot.generation);
     }
 
-    /// The last request was refused: it has had no effect.
-    fn sure(&self, error: &Kind) {
-        let is_refusal = match error {
-            Kind::NotFound
-            | Kind::Changed
-            | Kind::AlreadyExists
-            | Kind::Immutable
-            | Kind::NoSuchUpload
+    /// The last request of a commit has failed: whether it may have had its effect all the same.
+    fn sure(&self, error: &oss::Error) {
+        let is_sure = match error.kind() {
+            // Where an attempt before may have had its effect, the bucket was looked at before this was told.
+            Kind::NotFound | Kind::Changed | Kind::AlreadyExists | Kind::NoSuchUpload => true,
+            // Refused; but not what was sent before, if anything was.
+            Kind::Immutable
             | Kind::TooLarge
             | Kind::Denied { .. }
             | Kind::NoSuchBucket
@@ -319,12 +348,15 @@ impl File {
             | Kind::WrongEndpoint { .. }
             | Kind::PublicEndpointForbidden
             | Kind::Unsupported
-            | Kind::Invalid => true,
-            Kind::Corrupt | Kind::Throttled | Kind::Unavailable | Kind::Lied | Kind::Cancelled => {
+            | Kind::Invalid => error.attempts() <= 1,
+            Kind::Corrupt => {
+                // What is there is ours, and wrong.
+                self.lock().replaces = true;
                 false
             }
+            Kind::Throttled | Kind::Unavailable | Kind::Lied | Kind::Cancelled => false,
         };
-        if is_refusal {
+        if is_sure {
             self.lock().unsure = None;
         }
     }

@@ -222,6 +222,7 @@ impl File {
             | Error::Conflict { .. }
             | Error::Lost(_)
             | Error::Exists(_)
+            | Error::Taken(_)
             | Error::UploadGone(_)
             | Error::Unlinked
             | Error::Fetch(_)

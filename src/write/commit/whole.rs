@@ -6,6 +6,7 @@ use super::super::error::Error;
 use super::super::file::File;
 use super::super::limits::Limits;
 use super::super::plan::Plan;
+use super::super::writer::Exclusive;
 use super::{Made, Outcome, Snapshot};
 use crate::object::ObjectType;
 use crate::op::Op;
@@ -67,7 +68,7 @@ impl File {
             }
             Err(error) => error,
         };
-        self.sure(error.kind());
+        self.sure(&error);
         match error.kind() {
             Kind::NotFound | Kind::Changed => Err(Error::Lost(version.key().clone())),
             // It is copied in parts, or sent.
@@ -101,10 +102,16 @@ impl File {
 
     /// What the caller is told of the last request of a commit.
     pub(super) fn refused(&self, shot: &Snapshot, error: oss::Error) -> Error {
-        self.sure(error.kind());
-        if *error.kind() == Kind::AlreadyExists && shot.condition == Condition::ForbidOverwrite {
-            return Error::Exists(shot.key.clone());
+        self.sure(&error);
+        if *error.kind() != Kind::AlreadyExists || shot.condition != Condition::ForbidOverwrite {
+            return error.into();
         }
-        error.into()
+        match shot.exclusive {
+            Exclusive::Remote => Error::Exists(shot.key.clone()),
+            Exclusive::Local => {
+                self.writer.metrics.write.conflicts.inc();
+                Error::Taken(shot.key.clone())
+            }
+        }
     }
 }

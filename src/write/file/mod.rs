@@ -21,7 +21,7 @@ use super::extents::OnlyUploaded;
 use super::temporary::is_temporary;
 use super::writer::{Exclusive, Writer};
 use crate::object::{ObjectKey, Version};
-use crate::oss::Properties;
+use crate::oss::{Condition, Properties};
 pub use fragment::{Fragment, Staged};
 pub(super) use send::Draining;
 pub(super) use state::{State, Unsure, fragments};
@@ -130,18 +130,19 @@ impl File {
         state.fragments(state.draft.map(), range)
     }
 
-    /// Gives it another name. Nothing is asked of OSS; what is at that name is replaced by the next commit.
+    /// Gives it another name. Nothing is asked of OSS; what is at that name is replaced by the next commit if the condition is none.
     ///
     /// # Errors
     /// [`MustCommit`] if it is an object already, or may be, or parts of it are up, or a commit is under way. Then commit, copy the object, and tell
     /// [`File::renamed`].
-    pub fn rename(&self, to: ObjectKey) -> Result<(), MustCommit> {
+    pub fn rename(&self, to: ObjectKey, condition: Condition) -> Result<(), MustCommit> {
         let mut state = self.lock();
         let is_stored = state.draft.origin().is_some() || state.unsure.is_some();
         if is_stored || state.session.is_some() || state.is_committing {
             return Err(MustCommit);
         }
         state.key = Some(to);
+        state.replaces = condition == Condition::None;
         state.log_renamed();
         Ok(())
     }

@@ -110,7 +110,8 @@ impl File {
     /// Lets staged bytes go that are up, about as many as are wanted. Returns how many.
     pub(super) fn let_go(&self, state: &mut State, wanted: u64) -> u64 {
         // After a commit whose answer was not seen, what is up may be found to be older than what the commit has made.
-        if state.is_committing || state.key.is_none() || state.unsure.is_some() {
+        let is_unsure = state.unsure.is_some() || state.late.is_some();
+        if state.is_committing || state.key.is_none() || is_unsure {
             return 0;
         }
         let before = state.memory();

@@ -59,6 +59,8 @@ pub(in crate::write) struct State {
     pub(in crate::write) sending: usize,
     /// Nothing is sealed and nothing let go meanwhile.
     pub(in crate::write) is_committing: bool,
+    /// A rename has put it over what was at its name, or what is there is its own and wrong: its first commit replaces that.
+    pub(in crate::write) replaces: bool,
     /// Changes so far.
     pub(in crate::write) generation: u64,
     /// The change that is stored; `None`: not even the empty file is.
@@ -67,6 +69,8 @@ pub(in crate::write) struct State {
     pub(in crate::write) numbers_spent: bool,
     pub(in crate::write) blocked: Option<(Instant, Error)>,
     pub(in crate::write) unsure: Option<Box<Unsure>>,
+    /// A write of which nothing was found, but which may still arrive.
+    pub(in crate::write) late: Option<Box<Unsure>>,
 }
 
 impl State {
@@ -92,11 +96,13 @@ impl State {
             session: None,
             sending: 0,
             is_committing: false,
+            replaces: false,
             generation: 0,
             stored,
             numbers_spent: false,
             blocked: None,
             unsure: None,
+            late: None,
         }
     }
 

@@ -2,13 +2,14 @@
 //!
 //! - [`stored`]: how a file gets into the bucket, and with how many requests.
 //! - [`cleanup`]: uploads that were left behind.
-//! - [`gone`]: uploads that files lose.
+//! - [`created`]: names that somebody else has taken meanwhile. [`gone`]: uploads and names that files lose.
 //! - [`failing`]: commits that fail, conflicts, answers that are lost.
 //! - [`room`]: memory, staging files, and what happens when there is no more.
 //! - [`recover`]: what a crash leaves in the staging directory.
 //! - [`model`]: any changes in any order, with faults, against a row of bytes.
 
 mod cleanup;
+mod created;
 mod failing;
 mod gone;
 mod model;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use rolefs::dev_server::{Fault, Operation};
 use rolefs::op::Op;
+use rolefs::oss::Condition;
 use rolefs::write::StagingDirectory;
 
 use super::*;
@@ -197,7 +198,7 @@ async fn what_memory_has_no_room_for_is_staged_in_files() {
     bytes[(30 << 20) + 1..(30 << 20) + 8].copy_from_slice(b"changed");
     assert_eq!(bench.stack.server.stats().requests(), 0);
     assert!(bench.content(&file, 0..u64::MAX).await == bytes);
-    file.rename(key("dir/file")).unwrap();
+    file.rename(key("dir/file"), Condition::None).unwrap();
     bench.commit(&file).await.unwrap();
     assert!(bench.get("dir/file").unwrap() == bytes);
     drop(file);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rolefs::object::{ObjectType, StorageClass};
 use rolefs::op::Op;
-use rolefs::oss::Properties;
+use rolefs::oss::{Condition, Properties};
 use rolefs::write::{Exclusive, Fallocate};
 
 use super::*;
@@ -268,12 +268,12 @@ async fn a_file_that_is_not_stored_is_renamed_without_a_request() {
         bench.write(&file, at as u64 * MIB, piece).await;
     }
     // Its name says that it is temporary.
-    file.rename(key("dir/final")).unwrap();
+    file.rename(key("dir/final"), Condition::None).unwrap();
     assert_eq!(bench.stack.server.stats().requests(), 0);
     bench.commit(&file).await.unwrap();
     assert!(bench.get("dir/final").unwrap() == bytes);
     assert_eq!(bench.stack.server.keys(BUCKET, "").len(), 1);
-    assert!(file.rename(key("other")).is_err());
+    assert!(file.rename(key("other"), Condition::None).is_err());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -281,7 +281,7 @@ async fn a_file_that_was_copied_to_its_new_name_goes_on_there() {
     let bench = Bench::new().await;
     let mut bytes = pattern(11, 20 * MIB);
     let file = bench.open("old", &bytes);
-    assert!(file.rename(key("new")).is_err());
+    assert!(file.rename(key("new"), Condition::None).is_err());
     bench.write(&file, MIB, b"dirty").await;
     bytes[1 << 20..(1 << 20) + 5].copy_from_slice(b"dirty");
     // What fs does: the object is copied, then the source goes.
