@@ -11,7 +11,7 @@
 //!
 //! # The doing part
 //!
-//! A [`Writer`] serves a mount, a [`File`] is one file. Seven rules:
+//! A [`Writer`] serves a mount, a [`File`] is one file. Eight rules:
 //! - **A write is inline.** [`File::try_write`] copies the payload into leased memory, or into a file of the staging directory, and is done.
 //!   Only where there is no room it is [`File::write`] that waits, and only while something is on its way that makes some (`room`).
 //! - **Staged bytes never change** (`staging`). A body is sent from where its bytes lie, holding them and their lease; a commit reads a clone of the
@@ -25,6 +25,7 @@
 //!   with. So when bytes are needed again that memory has let go of ([`OnlyUploaded`]), the file is stored as it is at that moment, as by an fsync
 //!   ([`File::materialise`]); what was let go lies in an object then. With `--staging-dir` this is rare.
 //! - **What a crash would lose is on disk** (`staging::journal`), with `--staging-dir`: a file's changes are logged until they are stored.
+//! - **A file whose name changes is frozen** ([`Frozen`]): neither is it stored to make room, nor do parts of it go up. An upload is of one name.
 //! - **Uploads are ours, provably** (`mark`), and are given up when nothing needs them.
 //!
 //! # The pure part
@@ -75,7 +76,7 @@ pub use error::{Error, NeedsRoom};
 pub use extents::{
     ChunkId, ExtentMap, Fallocate, Ledger, OnlyUploaded, Piece, Place, StagedRange, Totals,
 };
-pub use file::{File, Fragment, MustCommit, Staged};
+pub use file::{File, Fragment, Frozen, MustCommit, Staged};
 pub use flush::{Access, Decision, HandleId, Holders, Process};
 pub use limits::{FILE_BYTES_MAX, Limits, PART_BYTES_MAX, PART_BYTES_MIN, PARTS_MAX, PartNumber};
 pub use mark::{is_ours, sent};

@@ -100,6 +100,8 @@ pub struct Writer {
     pub(super) sends: Arc<Semaphore>,
     /// Parts on their way, and commits: what lets go of memory one day.
     pub(super) draining: AtomicUsize,
+    /// Files whose names are about to change.
+    pub(super) frozen: AtomicUsize,
     next_id: AtomicU64,
     /// Files that are being written. Bounded by the kernel's open files.
     files: Mutex<HashMap<u64, Weak<File>>>,
@@ -158,6 +160,7 @@ impl Writer {
             runtime,
             sends: Arc::new(Semaphore::new(config.sends_max.max(1))),
             draining: AtomicUsize::new(0),
+            frozen: AtomicUsize::new(0),
             next_id: AtomicU64::new(0),
             files: Mutex::default(),
             ends: Mutex::default(),

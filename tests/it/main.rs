@@ -16,6 +16,7 @@
 //! - [`streams`]: the same under speed: many readers, any pattern, little memory, a link that breaks and stalls.
 //! - [`small`]: small files, one request each, and ahead of their readers. [`warm`]: `--prefetch-list` and `rolefs warm`.
 //! - [`file_system`]: names, directories and files against one, without a kernel.
+//! - [`moving`]: names that change while files are written.
 //! - [`fs_model`]: any changes in any order, against a naive file system.
 //! - [`credentials`]: sets that rotate, run out, come late or torn, and stay secret.
 //! - [`roles`]: what a role may not do is named, at start and later.
@@ -54,6 +55,7 @@ mod memory;
 mod metadata;
 mod mixed;
 mod mount;
+mod moving;
 mod names;
 mod preflight;
 mod read;

@@ -23,11 +23,21 @@ const PARTS_AT_ONCE: usize = 8;
 
 /// A copy that was made.
 #[derive(Debug)]
-pub(super) struct Copied {
+pub(in crate::fs) struct Copied {
     /// The version that was copied.
-    pub(super) source: ObjectMeta,
+    pub(in crate::fs) source: ObjectMeta,
     /// What the new key has now.
-    pub(super) made: ObjectMeta,
+    pub(in crate::fs) made: ObjectMeta,
+}
+
+impl Copied {
+    /// What undoes it for those who have the file open.
+    pub(super) fn back(&self) -> Self {
+        Self {
+            source: self.made.clone(),
+            made: self.source.clone(),
+        }
+    }
 }
 
 impl FileSystem {

@@ -29,6 +29,7 @@ use crate::oss;
 use crate::tree::{Ino, Kind, Known, NameError, Settled, Stale, Tree, valid_name};
 
 pub use attributes::{SetAttributes, SetXattr};
+pub(super) use copy::Copied;
 pub(super) use tree_rename::Unfinished;
 
 /// How often a name is asked for again because its answer was overtaken.

@@ -157,11 +157,11 @@ impl FileSystem {
             tree.node(moved.ino)
                 .is_some_and(|node| is_version(node, &copied.source))
         };
-        if is_known {
-            self.moved_content(moved.ino, &moved.to, &copied.made);
-        }
+        self.moved_content(moved.ino, &moved.to, &copied);
         if let Err(error) = self.bucket.delete_object(op, &moved.from).await {
-            // The new key has the bytes all the same.
+            // The file keeps its name, and what is written from now on is stored there: the same rename copies it anew. The new key has the bytes all
+            // the same.
+            self.moved_content(moved.ino, &moved.from, &copied.back());
             self.tree()
                 .found_object(to.0, to.1, &copied.made, Instant::now());
             return Err(self.refused(error));

@@ -4,7 +4,7 @@
 //! whenever it ends. One that did not come to its end is remembered: the same rename goes on where it stopped, and is not refused because its
 //! target is not empty. Others see the directory in parts while it moves.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
@@ -13,7 +13,7 @@ use super::copy::Copied;
 use super::rename::is_version;
 use crate::fs::ask::first_key;
 use crate::fs::{Error, FileSystem};
-use crate::object::{ObjectKey, ObjectMeta, ObjectType, Prefix};
+use crate::object::{ObjectKey, ObjectType, Prefix};
 use crate::op::Op;
 use crate::oss::{Condition, ListRequest};
 use crate::tree::{Ino, Over, Tree};
@@ -33,29 +33,62 @@ const TELL_EVERY: Duration = Duration::from_secs(5);
 /// Renames that ended early and are remembered.
 const UNFINISHED_MAX: usize = 64;
 
-/// Renames of directories that did not come to their end: from where to where.
+/// Renames of directories that did not come to their end.
 #[derive(Debug, Default)]
-pub(in crate::fs) struct Unfinished(std::sync::Mutex<Vec<(Prefix, Prefix)>>);
+pub(in crate::fs) struct Unfinished(std::sync::Mutex<Vec<Begun>>);
+
+#[derive(Debug)]
+struct Begun {
+    from: Prefix,
+    to: Prefix,
+    /// Files that are written and have their new key already, but may still have the old one, too: what is there is not to be copied
+    /// over what was stored since. Less than a page.
+    left: Vec<ObjectKey>,
+}
+
+impl Begun {
+    fn is(&self, from: &Prefix, to: &Prefix) -> bool {
+        (&self.from, &self.to) == (from, to)
+    }
+}
 
 impl Unfinished {
     fn has(&self, from: &Prefix, to: &Prefix) -> bool {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.iter().any(|it| (&it.0, &it.1) == (from, to))
+        self.all().iter().any(|it| it.is(from, to))
     }
 
     fn begins(&self, from: &Prefix, to: &Prefix) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if !all.iter().any(|it| (&it.0, &it.1) == (from, to)) {
+        let mut all = self.all();
+        if !all.iter().any(|it| it.is(from, to)) {
             if all.len() == UNFINISHED_MAX {
                 all.remove(0);
             }
-            all.push((from.clone(), to.clone()));
+            all.push(Begun {
+                from: from.clone(),
+                to: to.clone(),
+                left: Vec::new(),
+            });
         }
     }
 
+    fn leave(&self, from: &Prefix, to: &Prefix, left: Vec<ObjectKey>) {
+        if let Some(begun) = self.all().iter_mut().find(|it| it.is(from, to)) {
+            begun.left = left;
+        }
+    }
+
+    fn left(&self, from: &Prefix, to: &Prefix) -> Vec<ObjectKey> {
+        let all = self.all();
+        let begun = all.iter().find(|it| it.is(from, to));
+        begun.map_or_else(Vec::new, |begun| begun.left.clone())
+    }
+
     fn ended(&self, from: &Prefix, to: &Prefix) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|it| (&it.0, &it.1) != (from, to));
+        self.all().retain(|it| !it.is(from, to));
+    }
+
+    fn all(&self) -> MutexGuard<'_, Vec<Begun>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -65,7 +98,7 @@ struct Travel<'a> {
     from: &'a Prefix,
     to: &'a Prefix,
     /// What the inodes are now that the tree knows below it.
-    known: Vec<(Ino, ObjectMeta)>,
+    known: Vec<(Ino, Copied)>,
     objects: u64,
     told: Instant,
 }
@@ -128,6 +161,9 @@ impl FileSystem {
 
     /// Moves all keys.
     async fn travel(self: &Arc<Self>, op: &Op, travel: &mut Travel<'_>) -> Result<(), Error> {
+        let left = self.unfinished.left(travel.from, travel.to);
+        self.delete_all(op, left).await?;
+        self.unfinished.leave(travel.from, travel.to, Vec::new());
         for _ in 0..PASSES_MAX {
             let mut request = ListRequest {
                 delimiter: false,
@@ -164,7 +200,7 @@ impl FileSystem {
         travel: &mut Travel<'_>,
         objects: Vec<(String, ObjectType)>,
     ) -> Result<(), Error> {
-        let mut keys = Vec::with_capacity(objects.len());
+        let mut all = Vec::with_capacity(objects.len());
         let mut left = objects.into_iter();
         let mut copying = JoinSet::new();
         loop {
@@ -184,20 +220,31 @@ impl FileSystem {
             op.progressed();
             let copied =
                 copied.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
-            let Some((from, copied)) = copied? else {
+            let Some(copied) = copied? else {
                 continue;
             };
-            if let Some(copied) = copied {
-                self.arrives(travel, &from, &copied);
-            }
-            keys.push(from);
+            all.push(copied);
             travel.objects += 1;
             if travel.told.elapsed() > TELL_EVERY {
                 travel.told = Instant::now();
                 tracing::info!(from = %travel.from, to = %travel.to, objects = travel.objects, "a directory is being moved");
             }
         }
-        self.delete_all(op, keys).await
+        // None before all are copied: a file whose rename fails has its old key, unless nobody knows.
+        let (mut keys, mut written) = (Vec::with_capacity(all.len()), Vec::new());
+        for (from, copied) in all {
+            if let Some(copied) = copied
+                && self.arrives(travel, &from, copied)
+            {
+                written.push(from.clone());
+            }
+            keys.push(from);
+        }
+        let deleted = self.delete_all(op, keys).await;
+        if deleted.is_err() {
+            self.unfinished.leave(travel.from, travel.to, written);
+        }
+        deleted
     }
 
     /// Copies one key; `None` if it is gone, the copy unless it is a link.
@@ -229,8 +276,8 @@ impl FileSystem {
         }
     }
 
-    /// A key has its copy: who has the file open reads from there.
-    fn arrives(&self, travel: &mut Travel<'_>, from: &ObjectKey, copied: &Copied) {
+    /// A key has its copy: who has the file open goes on there. True if somebody writes it.
+    fn arrives(&self, travel: &mut Travel<'_>, from: &ObjectKey, copied: Copied) -> bool {
         let below = from.as_str().strip_prefix(travel.from.as_str());
         let below = below.unwrap_or_default();
         let known = {
@@ -240,11 +287,11 @@ impl FileSystem {
                 node.is_some_and(|node| is_version(node, &copied.source))
             })
         };
-        let Some(ino) = known else { return };
-        if let Ok(to) = ObjectKey::new(format!("{}{below}", travel.to.as_str())) {
-            self.moved_content(ino, &to, &copied.made);
-        }
-        travel.known.push((ino, copied.made.clone()));
+        let Some(ino) = known else { return false };
+        let to = ObjectKey::new(format!("{}{below}", travel.to.as_str()));
+        let is_written = to.is_ok_and(|to| self.moved_content(ino, &to, &copied));
+        travel.known.push((ino, copied));
+        is_written
     }
 
     /// Deletes keys, by as few requests as OSS lets it.
@@ -269,20 +316,20 @@ impl FileSystem {
         from: (Ino, &str),
         to: (Ino, &str),
         over: Over,
-        known: &[(Ino, ObjectMeta)],
+        known: &[(Ino, Copied)],
     ) -> Result<(), Error> {
         let now = Instant::now();
         let mut tree = self.tree();
         let renamed = tree.rename(from, to, over, now)?;
-        for (ino, meta) in known {
+        for (ino, copied) in known {
             // Gone since: then nobody needs it.
-            let _ = tree.moved(*ino, meta, now);
+            let _ = tree.moved(*ino, &copied.made, now);
         }
         Self::touch(&mut tree, from.0);
         Self::touch(&mut tree, to.0);
         Self::touch_inode(&mut tree, renamed.ino);
         drop(tree);
-        self.renamed_below(renamed.ino);
+        self.renamed_below(renamed.ino, known);
         Ok(())
     }
 }

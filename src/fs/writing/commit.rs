@@ -10,7 +10,7 @@ use crate::fs::files::Content;
 use crate::fs::{Error, FileSystem};
 use crate::object::ObjectKey;
 use crate::op::Op;
-use crate::write::{Access, Decision, HandleId, Process};
+use crate::write::{self, Access, Committed, Decision, HandleId, Process};
 
 /// A file that could not be stored before the end of the mount.
 #[derive(Debug, Clone)]
@@ -80,22 +80,21 @@ impl FileSystem {
         // Until the tree knows: nobody takes it for stored before.
         let pinned = self.pin_again(written);
         let turn = self.turn(&pinned).await;
-        let stored = self.commit_in_turn(op, &pinned).await;
+        // What has no name is stored nowhere.
+        let done = match pinned.file.key() {
+            Some(_) => self.stored(&pinned, pinned.file.commit(op).await),
+            None => Ok(()),
+        };
         drop(turn);
-        stored
+        done
     }
 
-    /// The same, by who has the file's turn.
-    pub(super) async fn commit_in_turn(
+    /// What came of a commit: the tree is told, by who has the file's turn.
+    pub(super) fn stored(
         &self,
-        op: &Op,
-        written: &Arc<Written>,
+        written: &Written,
+        stored: Result<Committed, write::Error>,
     ) -> Result<(), Error> {
-        // What has no name is stored nowhere.
-        if written.file.key().is_none() {
-            return Ok(());
-        }
-        let stored = written.file.commit(op).await;
         let made = stored.as_ref().ok().and_then(|done| done.made.as_ref());
         self.tell(written, made);
         match stored {

@@ -6,14 +6,16 @@
 //! The tree is told of each write ([`Tree::dirty`](crate::tree::Tree::dirty), `wrote`) and of each commit, so a name shows what this mount has written, and the
 //! inode keeps its number. The bucket is asked by [`write::File`] alone.
 //!
-//! **What is in whose way.** A commit, a rename and an unlink of one file come one after the other ([`Written::order`]). A directory that moves
-//! has commits below it wait ([`moves`]).
+//! **What is in whose way.** A commit, a rename and an unlink of one file come one after the other ([`Written::order`]). Who renames or unlinks also freezes
+//! it ([`write::Frozen`]): it is not stored to make room either, and no part of it goes up under a name that it is about to lose. A directory that moves freezes all that
+//! is written below it, also what is opened or made there meanwhile, until the tree knows the new name ([`held`]).
 //!
 //! - [`open`]: open for writing, create. [`change`]: write, truncate, fallocate, copy_file_range. [`read`]: what was written.
-//! - [`commit`]: flush, fsync, release, and the end of the mount. [`moves`]: what a rename and an unlink do before and after.
+//! - [`commit`]: flush, fsync, release, and the end of the mount. [`held`]: turns. [`moves`]: what a rename and an unlink do before and after.
 
 mod change;
 mod commit;
+mod held;
 mod moves;
 mod open;
 mod read;
@@ -32,7 +34,7 @@ use crate::write::{self, Base, Copying, Holders};
 
 pub use change::{Seek, WriteBy};
 pub use commit::Unstored;
-pub(super) use moves::{Held, Moving};
+pub(super) use held::{Held, Moving};
 pub use open::WriteOpen;
 
 /// Objects that a file has taken bytes from and that are kept open for reading: the one that it is, and some that were copied in.
@@ -178,6 +180,7 @@ impl FileSystem {
 
     /// Puts what is written in the place of what was read, for all handles.
     pub(super) fn enter_written(&self, files: &mut HashMap<Ino, OpenFile>, written: &Arc<Written>) {
+        self.moving.begun(&written.file);
         let content = Content::Written(Arc::clone(written));
         match files.entry(written.ino) {
             hash_map::Entry::Occupied(mut open) => {

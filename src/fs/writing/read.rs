@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::{SOURCES_MAX, Written};
+use super::{Held, SOURCES_MAX, Written};
 use crate::fs::files::ReadBytes;
 use crate::fs::{Error, FileSystem};
 use crate::object::{Source, Version};
@@ -17,6 +17,15 @@ const READ_BYTES_MAX: u64 = crate::write::FETCH_BYTES_MAX;
 
 /// How often a range is put together anew because what it consists of has moved meanwhile.
 const TRIES_MAX: u32 = 8;
+
+/// What came of reading a range.
+enum Tried {
+    Read(ReadBytes),
+    /// It must be stored first.
+    OnlyUploaded,
+    /// A commit may have replaced the object that the bytes were in: then they are in the new one.
+    Gone(Error),
+}
 
 impl FileSystem {
     /// Reads what memory has; `None` if something must be waited for.
@@ -57,23 +66,52 @@ impl FileSystem {
     ) -> Result<ReadBytes, Error> {
         let mut last = Error::Abandoned;
         for _ in 0..TRIES_MAX {
-            let Ok(fragments) = written.file.read(range.clone()) else {
+            match self.try_put_together(op, written, &range).await? {
+                Tried::Read(bytes) => return Ok(bytes),
                 // Memory was short, and some of it is in the upload only.
-                self.commit(op, written).await?;
-                continue;
-            };
-            match self.put_together(op, written, fragments).await {
-                Ok(bytes) => return Ok(ReadBytes::Copied(bytes)),
-                // A commit may have replaced the object that the bytes were in: then they are in the new one.
-                Err(reading::Error::Oss(error))
-                    if matches!(error.kind(), Kind::Changed | Kind::NotFound) =>
-                {
-                    last = reading::Error::Oss(error).into();
-                }
-                Err(error) => return Err(error.into()),
+                Tried::OnlyUploaded => self.commit(op, written).await?,
+                Tried::Gone(error) => last = error,
             }
         }
         Err(last)
+    }
+
+    /// The same by who has the file's turn.
+    pub(super) async fn read_held(
+        &self,
+        op: &Op,
+        held: &Held,
+        range: Range<u64>,
+    ) -> Result<ReadBytes, Error> {
+        let mut last = Error::Abandoned;
+        for _ in 0..TRIES_MAX {
+            match self.try_put_together(op, held.written(), &range).await? {
+                Tried::Read(bytes) => return Ok(bytes),
+                Tried::OnlyUploaded => self.commit_held(op, held).await?,
+                Tried::Gone(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    async fn try_put_together(
+        &self,
+        op: &Op,
+        written: &Written,
+        range: &Range<u64>,
+    ) -> Result<Tried, Error> {
+        let Ok(fragments) = written.file.read(range.clone()) else {
+            return Ok(Tried::OnlyUploaded);
+        };
+        match self.put_together(op, written, fragments).await {
+            Ok(bytes) => Ok(Tried::Read(ReadBytes::Copied(bytes))),
+            Err(reading::Error::Oss(error))
+                if matches!(error.kind(), Kind::Changed | Kind::NotFound) =>
+            {
+                Ok(Tried::Gone(reading::Error::Oss(error).into()))
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Reads all of a range into memory that outlives the call.

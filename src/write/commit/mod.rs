@@ -122,6 +122,11 @@ impl File {
     /// committed again.
     pub async fn commit(self: &Arc<Self>, op: &Op) -> Result<Committed, Error> {
         let _turn = self.turn.lock().await;
+        self.commit_in_turn(op).await
+    }
+
+    /// The same, by who has the turn.
+    pub(super) async fn commit_in_turn(self: &Arc<Self>, op: &Op) -> Result<Committed, Error> {
         if let Some(done) = self.nothing_to_do() {
             return Ok(done);
         }

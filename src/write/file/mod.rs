@@ -2,6 +2,7 @@
 
 mod change;
 mod fragment;
+mod frozen;
 mod logged;
 mod room;
 mod send;
@@ -23,6 +24,7 @@ use super::writer::{Exclusive, Writer};
 use crate::object::{ObjectKey, Version};
 use crate::oss::{Condition, Properties};
 pub use fragment::{Fragment, Staged};
+pub use frozen::Frozen;
 pub(super) use send::Draining;
 pub(super) use state::{State, Unsure, fragments};
 
@@ -49,7 +51,7 @@ pub struct File {
     pub(super) writer: Arc<Writer>,
     state: Mutex<State>,
     /// One commit at a time.
-    pub(super) turn: tokio::sync::Mutex<()>,
+    pub(super) turn: Arc<tokio::sync::Mutex<()>>,
     /// A part has arrived, or could not be sent.
     pub(super) arrived: Notify,
     /// Parts on their way.
@@ -69,7 +71,7 @@ impl File {
             id,
             writer,
             state: Mutex::new(State::new(key, draft, properties, exclusive, log)),
-            turn: tokio::sync::Mutex::default(),
+            turn: Arc::default(),
             arrived: Notify::new(),
             tasks: Mutex::default(),
         })
@@ -147,6 +149,20 @@ impl File {
         Ok(())
     }
 
+    /// The directory above it has moved, and it has come along: not what it was stored as, if anything, for that is another version than was moved.
+    /// The next commit compares what is at the new name with what the file was opened on.
+    pub fn follow(&self, to: ObjectKey) {
+        let mut state = self.lock();
+        if state.key.is_none() {
+            return;
+        }
+        state.key = Some(to);
+        state.log_renamed();
+        let session = self.lose_upload(&mut state);
+        drop(state);
+        self.give_up(session);
+    }
+
     /// The object that it was stored as was copied to another key, and `to` is the copy: it is that from now on. What was written since
     /// stays dirty.
     ///
@@ -190,7 +206,7 @@ impl File {
         };
         let (_, name) = key.as_str().rsplit_once('/').unwrap_or(("", key.as_str()));
         let is_short = state.draft.map().len() <= self.writer.temporary_bytes_max;
-        let is_held_back = state.is_committing || (is_short && is_temporary(name));
+        let is_held_back = state.is_still() || (is_short && is_temporary(name));
         !is_held_back && state.blocked(Instant::now()).is_none()
     }
 

@@ -59,10 +59,19 @@ impl File {
                 .min(BLOCK_BYTES),
         );
         if space.memory() + capacity > space.memory_max() {
-            return match writer.store_largest(op).await {
-                true => Ok(()),
-                false => Err(writer.no_room(wanted, began)),
-            };
+            if writer.store_largest(op).await {
+                return Ok(());
+            }
+            if writer.frozen.load(Ordering::SeqCst) == 0 {
+                return Err(writer.no_room(wanted, began));
+            }
+            // Files whose names are changing hold the room: they go up when that is done.
+            tokio::select! {
+                () = freed => {}
+                () = op.cancelled() => return Err(writer.no_room(wanted, began)),
+                () = tokio::time::sleep(LOOK_AGAIN) => {}
+            }
+            return Ok(());
         }
         // Readers have the memory: it comes back when they are served. This holds nothing while it waits.
         tokio::select! {
@@ -76,7 +85,7 @@ impl File {
     /// Sends what can be sent when memory is short. True if something is on its way now.
     fn press(self: &Arc<Self>, pressure: Pressure) -> bool {
         let mut state = self.lock();
-        if state.key.is_none() || state.is_committing || state.blocked(Instant::now()).is_some() {
+        if state.key.is_none() || state.is_still() || state.blocked(Instant::now()).is_some() {
             return false;
         }
         match state.draft.pressed(pressure) {
@@ -111,7 +120,7 @@ impl File {
     pub(super) fn let_go(&self, state: &mut State, wanted: u64) -> u64 {
         // After a commit whose answer was not seen, what is up may be found to be older than what the commit has made.
         let is_unsure = state.unsure.is_some() || state.late.is_some();
-        if state.is_committing || state.key.is_none() || is_unsure {
+        if state.is_still() || state.key.is_none() || is_unsure {
             return 0;
         }
         let before = state.memory();
@@ -155,7 +164,8 @@ impl Writer {
     async fn store_largest(&self, op: &Op) -> bool {
         let can = |file: &Arc<File>| {
             let state = file.lock();
-            let can = state.key.is_some() && state.blocked(Instant::now()).is_none();
+            let is_free = state.key.is_some() && !state.is_frozen;
+            let can = is_free && state.blocked(Instant::now()).is_none();
             (can && state.is_dirty()).then(|| state.memory())
         };
         let files = self.files();
@@ -164,9 +174,13 @@ impl Writer {
             return false;
         };
         tracing::debug!(file = ?largest, "memory is full of short files: one is stored before it is closed");
+        let Ok(_turn) = largest.turn.try_lock() else {
+            // Somebody has begun to store it, or to rename it: that is to be waited for.
+            return true;
+        };
         self.metrics.write.early_commits.inc();
         // Its error is kept: whoever has no room is told.
-        largest.commit(op).await.is_ok()
+        largest.commit_in_turn(op).await.is_ok()
     }
 
     /// What a writer is told that cannot go on. The log names the files that hold the room.

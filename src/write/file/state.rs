@@ -59,6 +59,8 @@ pub(in crate::write) struct State {
     pub(in crate::write) sending: usize,
     /// Nothing is sealed and nothing let go meanwhile.
     pub(in crate::write) is_committing: bool,
+    /// Neither while its name is about to change.
+    pub(in crate::write) is_frozen: bool,
     /// A rename has put it over what was at its name, or what is there is its own and wrong: its first commit replaces that.
     pub(in crate::write) replaces: bool,
     /// Changes so far.
@@ -96,6 +98,7 @@ impl State {
             session: None,
             sending: 0,
             is_committing: false,
+            is_frozen: false,
             replaces: false,
             generation: 0,
             stored,
@@ -114,6 +117,11 @@ impl State {
     pub(super) fn is_session(&self, session: &Arc<Session>) -> bool {
         let running = self.session.as_ref();
         running.is_some_and(|running| Arc::ptr_eq(running, session))
+    }
+
+    /// True while nothing is sealed and nothing let go.
+    pub(in crate::write) fn is_still(&self) -> bool {
+        self.is_committing || self.is_frozen
     }
 
     /// Memory that its staged bytes take.

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use rolefs::dev_server::{Fault, Operation};
 use rolefs::op::Op;
-use rolefs::oss::Upload;
+use rolefs::oss::{Condition, Upload};
 use rolefs::write::FILE_BYTES_MAX;
 
 use super::failing::give_up_commit;
@@ -167,6 +167,62 @@ async fn an_upload_is_not_completed_under_a_name_that_its_file_has_lost() {
     .await;
     drop(file);
     bench.nothing_is_left().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_whose_name_changes_is_neither_sent_nor_stored_to_make_room() {
+    let bench = Arc::new(Bench::with(16 * MIB, |_| {}).await);
+    let file = bench.create("frozen");
+    bench.write(&file, 0, &pattern(7, 90_000)).await;
+    let frozen = file.freeze().await;
+    assert!(file.try_freeze().is_none());
+    let filler: Vec<_> = (0..400).map(|at| bench.create(&format!("f{at}"))).collect();
+    for (at, file) in filler.iter().enumerate() {
+        bench.write(file, 0, &pattern(at as u64, 40_000)).await;
+    }
+    assert!(bench.stack.metrics.write.early_commits.get() > 0);
+    assert_eq!(bench.get("frozen"), None);
+    drop(filler);
+    // It can be written as far as there is room, and then waits.
+    let writing = {
+        let (bench, file) = (Arc::clone(&bench), Arc::clone(&file));
+        tokio::spawn(async move {
+            for at in 0..20 {
+                bench.write(&file, at * MIB, &pattern(at, MIB)).await;
+            }
+        })
+    };
+    soon("the writer waits", || file.len() >= 6 * MIB).await;
+    assert_eq!(bench.stack.server.upload_count(BUCKET), 0);
+    assert!(!writing.is_finished());
+    frozen.commit(&Op::background("test")).await.unwrap();
+    assert!(bench.get("frozen").is_some());
+    drop(frozen);
+    writing.await.unwrap();
+    bench.commit(&file).await.unwrap();
+    let expected: Vec<u8> = (0..20).flat_map(|at| pattern(at, MIB)).collect();
+    assert!(bench.get("frozen").unwrap() == expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_frozen_file_that_follows_its_directory_is_stored_there() {
+    let bench = Bench::new().await;
+    let file = bench.create("d/new");
+    let frozen = file.try_freeze().unwrap();
+    let bytes = pattern(8, 20 * MIB);
+    for (at, piece) in bytes.chunks(1 << 20).enumerate() {
+        bench.write(&file, at as u64 * MIB, piece).await;
+    }
+    file.follow(key("e/new"));
+    drop(frozen);
+    bench.base("e/new", b"theirs");
+    let error = bench.commit(&file).await.unwrap_err();
+    assert!(matches!(error, Error::Taken(_)), "{error}");
+    file.rename(key("e/new"), Condition::None).unwrap_err();
+    bench.stack.server.delete(BUCKET, "e/new").unwrap();
+    bench.commit(&file).await.unwrap();
+    assert!(bench.get("e/new").unwrap() == bytes);
+    assert_eq!(bench.get("d/new"), None);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
