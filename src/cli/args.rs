@@ -210,6 +210,34 @@ pub(super) struct MountArgs {
     )]
     pub(super) log_level: String,
 
+    /// How a line of the log looks: human, or json with an object a line.
+    #[arg(
+        long,
+        env = "ROLEFS_LOG_FORMAT",
+        default_value = "human",
+        value_name = "human|json"
+    )]
+    pub(super) log_format: String,
+
+    /// Begin the log file anew when it has this many bytes; 0 never does.
+    #[arg(
+        long,
+        env = "ROLEFS_LOG_SIZE",
+        default_value = "64MiB",
+        value_name = "SIZE"
+    )]
+    pub(super) log_size: String,
+
+    /// Old log files to keep, as PATH.1, PATH.2 and so on.
+    #[arg(
+        long,
+        env = "ROLEFS_LOG_KEEP",
+        default_value_t = 3,
+        value_name = "N",
+        value_parser = clap::value_parser!(u16).range(..=100)
+    )]
+    pub(super) log_keep: u16,
+
     /// Write the mount's metrics here when it ends, as Prometheus text.
     #[arg(long, env = "ROLEFS_STATS_FILE", value_name = "PATH", value_parser = path())]
     pub(super) stats_file: Option<PathBuf>,

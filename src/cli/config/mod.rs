@@ -5,6 +5,7 @@
 mod connection;
 mod disk;
 mod limits;
+mod log;
 mod staging;
 mod surroundings;
 mod target;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::args::MountArgs;
+use super::logging;
 use crate::tree::{Globs, NEGATIVE_TTL_MAX};
 use crate::write::{Exclusive, OnConflict};
 
@@ -55,6 +57,7 @@ pub(super) struct Config {
     pub(super) foreground: bool,
     pub(super) log_file: Option<PathBuf>,
     pub(super) log_level: String,
+    pub(super) log_style: logging::Style,
     pub(super) stats_file: Option<PathBuf>,
     pub(super) limits: Limits,
 }
@@ -95,6 +98,7 @@ impl Config {
             foreground: args.foreground,
             log_file: args.log_file.map(absolute),
             log_level: args.log_level,
+            log_style: log::style(&args.log_format, &args.log_size, args.log_keep)?,
             stats_file: args.stats_file.map(absolute),
             limits: Limits::for_cores(around.cores),
         })
