@@ -2,53 +2,21 @@
 
 use std::path::PathBuf;
 
-use clap::builder::{BoolishValueParser, OsStringValueParser, Resettable, TypedValueParser};
-use clap::parser::ValueSource;
-use clap::{Args as ClapArgs, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::builder::{BoolishValueParser, OsStringValueParser, TypedValueParser};
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+
+use super::settings::{ConfigCommand, PROFILES};
 
 /// Mounts the object-storage bucket of a job's RAM role as a directory.
 #[derive(Debug, Parser)]
 #[command(name = "rolefs", version, about, max_term_width = 100)]
 pub(super) struct Args {
+    /// Read options from this TOML file alone, instead of /etc/rolefs/config.toml and ~/.config/rolefs/config.toml.
+    #[arg(long, global = true, env = "ROLEFS_CONFIG", value_name = "FILE", value_parser = path())]
+    pub(super) config: Option<PathBuf>,
+
     #[command(subcommand)]
     pub(super) command: Command,
-}
-
-impl Args {
-    /// Reads what this process was started with.
-    ///
-    /// An empty variable is an absent one: a startup command writes `ROLEFS_REGION=$REGION` whether or not there is a region.
-    pub(super) fn read() -> Result<Self, clap::Error> {
-        let command = Self::command().mut_subcommands(|command| {
-            command.mut_args(|argument| {
-                let value = argument.get_env().and_then(std::env::var_os);
-                match value.is_some_and(|value| value.is_empty()) {
-                    true => argument.env(Resettable::Reset),
-                    false => argument,
-                }
-            })
-        });
-        Self::from_matches(&command.try_get_matches()?)
-    }
-
-    fn from_matches(matches: &clap::ArgMatches) -> Result<Self, clap::Error> {
-        let mut args = Self::from_arg_matches(matches)?;
-        if let (Command::Mount(mount), Some((_, of_mount))) =
-            (&mut args.command, matches.subcommand())
-        {
-            for (name, patterns) in [
-                ("immutable", &mut mount.immutable),
-                ("direct", &mut mount.direct),
-            ] {
-                // A key may hold colons. A variable has nothing else to tell patterns apart by.
-                if of_mount.value_source(name) == Some(ValueSource::EnvVariable) {
-                    let split = patterns.iter().flat_map(|patterns| patterns.split(':'));
-                    *patterns = split.map(str::to_owned).collect();
-                }
-            }
-        }
-        Ok(args)
-    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -63,6 +31,9 @@ pub(super) enum Command {
     Cleanup(Box<CleanupArgs>),
     /// List, restore or drop what a crashed mount has left unstored in its staging directory.
     Recover(Box<RecoverArgs>),
+    /// Look at the options of a command and where their values are from, or at a file that sets them.
+    #[command(subcommand)]
+    Config(ConfigCommand),
 }
 
 /// Sizes are written `512MiB`, durations `30s` or `2min`.
@@ -74,6 +45,17 @@ pub(super) struct MountArgs {
     /// Bucket to mount; with its endpoint, if --endpoint does not say it, and with the directory to show as the root.
     #[arg(env = "ROLEFS_BUCKET", value_name = "oss://BUCKET[.ENDPOINT][/PREFIX]")]
     pub(super) bucket: Option<String>,
+
+    /// Set TTLs, limits and modes together for a kind of data: what nobody changes, what must be stored and seen at once, or what
+    /// is only of this mount.
+    #[arg(
+        long,
+        env = "ROLEFS_PROFILE",
+        value_name = "dataset|checkpoint|scratch",
+        value_parser = PROFILES,
+        hide_possible_values = true
+    )]
+    pub(super) profile: Option<String>,
 
     #[command(flatten)]
     pub(super) connection: ConnectionArgs,
@@ -416,7 +398,8 @@ pub(super) struct WarmArgs {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test may panic")]
+    use clap::CommandFactory;
+
     use super::*;
 
     #[test]
@@ -450,41 +433,5 @@ mod tests {
             (None, None, None, None)
         );
         assert_eq!(args.log_file, None);
-    }
-
-    #[test]
-    fn a_pattern_that_was_typed_may_hold_colons() {
-        let typed = [
-            "rolefs",
-            "mount",
-            "--immutable",
-            "run:1/**",
-            "--immutable=b",
-            "/mnt",
-        ];
-        let args = Args::from_matches(&Args::command().get_matches_from(typed)).unwrap();
-        let Command::Mount(args) = args.command else {
-            panic!("mount was typed");
-        };
-        assert_eq!(args.immutable, ["run:1/**", "b"]);
-    }
-
-    #[test]
-    fn every_flag_of_mount_has_its_variable() {
-        let command = Args::command();
-        let mount = command
-            .find_subcommand("mount")
-            .expect("mount is a command");
-        for flag in mount
-            .get_arguments()
-            .filter(|flag| flag.get_long().is_some_and(|long| long != "help"))
-        {
-            let long = flag.get_long().unwrap_or_default();
-            let variable = format!("ROLEFS_{}", long.replace('-', "_").to_uppercase());
-            assert_eq!(
-                flag.get_env().and_then(|name| name.to_str()),
-                Some(variable.as_str())
-            );
-        }
     }
 }

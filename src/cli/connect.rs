@@ -43,7 +43,7 @@ pub(super) async fn bucket(connection: &Connection, metrics: &Arc<Metrics>) -> R
 pub(super) fn runtime() -> Result<Runtime> {
     process::tune_allocator();
     process::harden();
-    logging::start("warn", None)?;
+    logging::start("warn", None, logging::Style::default())?;
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

@@ -1,7 +1,8 @@
 //! The command line: what was typed becomes what is meant, and the rooms below are wired together.
 //!
-//! Two steps, as in ripgrep: [`args`] is what was typed (by flag or by environment), [`config`] what it means, with all
-//! units, defaults, bounds and checks. Below this room nobody reads arguments, environment or files of settings.
+//! Three steps: [`args`] is the list of what can be typed, [`settings`] finds each value (flag, environment, file, profile), and
+//! [`config`] says what it means, with all units, defaults, bounds and checks. Below this room nobody reads arguments, environment or
+//! files of settings.
 //!
 //! The commands: [`mount`] builds upwards from the credentials to the kernel and stays until the mount ends ([`ending`]),
 //! [`umount`] ends one, [`warm`] reads files through one before they are needed, [`cleanup`] gives up the uploads of crashed ones, [`recover`] stores what they had staged
@@ -22,16 +23,15 @@ mod prefetch;
 mod preflight;
 mod process;
 mod recover;
+mod settings;
 mod umount;
 mod warm;
 mod writing;
 
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
-use clap::error::ErrorKind;
-
-use args::{Args, Command};
+use args::Command;
+use settings::{Settings, Typed};
 
 /// Runs the command that the process was started with.
 #[must_use]
@@ -40,41 +40,25 @@ use args::{Args, Command};
     reason = "this is the one place where the command speaks to its user"
 )]
 pub fn main() -> ExitCode {
-    let result = match Args::read().map(|args| args.command) {
-        Ok(Command::Mount(args)) => mount::run(*args),
-        Ok(Command::Umount(args)) => umount::run(&args),
-        Ok(Command::Warm(args)) => warm::run(&args),
-        Ok(Command::Cleanup(args)) => cleanup::run(*args),
-        Ok(Command::Recover(args)) => recover::run(*args),
-        Err(error) => mistyped(&error),
+    let (result, settings) = match settings::read() {
+        Ok(Typed { args, settings }) => {
+            let result = match args.command {
+                Command::Mount(args) => mount::run(*args),
+                Command::Umount(args) => umount::run(&args),
+                Command::Warm(args) => warm::run(&args),
+                Command::Cleanup(args) => cleanup::run(*args),
+                Command::Recover(args) => recover::run(*args),
+                Command::Config(command) => settings::run(&command, args.config.as_deref()),
+            };
+            (result, settings)
+        }
+        Err(error) => (Err(error), Settings::default()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("rolefs: {error:#}");
+            eprintln!("rolefs: {}", settings.named(&format!("{error:#}")));
             ExitCode::FAILURE
         }
     }
-}
-
-/// Shows the help that was asked for, or says in one line what cannot be understood.
-fn mistyped(error: &clap::Error) -> Result<()> {
-    match error.kind() {
-        ErrorKind::DisplayHelp
-        | ErrorKind::DisplayVersion
-        | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => error.exit(),
-        _ => {}
-    }
-    let text = error.to_string();
-    // Behind the first empty line stand tips and the usage.
-    let what: Vec<&str> = text
-        .lines()
-        .map(str::trim)
-        .take_while(|line| !line.is_empty())
-        .collect();
-    let what = what.join(" ");
-    bail!(
-        "{}; see 'rolefs --help'",
-        what.strip_prefix("error: ").unwrap_or(&what)
-    )
 }

@@ -34,7 +34,8 @@ impl Connection {
         let target = target.filter(|text| !text.is_empty());
         let target = Target::parse(target.context(
             "no bucket is given; pass oss://BUCKET[.ENDPOINT][/PREFIX] or set ROLEFS_BUCKET",
-        )?)?;
+        )?)
+        .context("bucket")?;
         let args = args.without_empty();
         let endpoint = args
             .endpoint
