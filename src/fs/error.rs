@@ -131,6 +131,41 @@ impl Error {
     }
 }
 
+impl Error {
+    /// What OSS said, if it was OSS that said no: for the fields of a log line.
+    #[must_use]
+    pub fn oss(&self) -> Option<&oss::Error> {
+        match self {
+            Self::Retained(error)
+            | Self::Denied(error)
+            | Self::Archived(error)
+            | Self::CredentialsGone(error)
+            | Self::CredentialsRefused(error)
+            | Self::Unavailable(error) => Some(error),
+            Self::NotFound
+            | Self::NameTooLong
+            | Self::NotADirectory
+            | Self::IsADirectory
+            | Self::ReadOnly
+            | Self::Exists
+            | Self::NotEmpty
+            | Self::Invalid(_)
+            | Self::NotPermitted(_)
+            | Self::NoSuchOffset
+            | Self::NoSpace(_)
+            | Self::FileTooLarge
+            | Self::Conflict(_)
+            | Self::NoAttribute
+            | Self::NotSupported
+            | Self::BadHandle
+            | Self::Interrupted
+            | Self::Abandoned
+            | Self::Stale(_)
+            | Self::Corrupt(_) => None,
+        }
+    }
+}
+
 impl From<oss::Error> for Error {
     fn from(error: oss::Error) -> Self {
         match error.kind() {

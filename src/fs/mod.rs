@@ -182,6 +182,12 @@ impl FileSystem {
         let _ = self.crowded.set(waker);
     }
 
+    /// The path of an inode from the mount's root, without a slash before it; `None` if no name leads to it any more.
+    #[must_use]
+    pub fn path(&self, ino: Ino) -> Option<String> {
+        self.tree().path_in_mount(ino).ok()
+    }
+
     /// Names that are kept, those that the kernel holds included.
     #[must_use]
     pub fn names_max(&self) -> usize {

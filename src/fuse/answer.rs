@@ -9,7 +9,7 @@ use tokio_util::task::TaskTracker;
 
 use super::errno::errno;
 use super::pending::Pending;
-use crate::fs::{Attributes, Entry, Error, FileKind, Found};
+use crate::fs::{Attributes, Entry, Error, FileKind, FileSystem, Found};
 use crate::metrics::Metrics;
 use crate::op::{Caller, Op};
 use crate::tree::{Ino, Special};
@@ -44,6 +44,7 @@ refuse!(
 /// What answering needs.
 #[derive(Debug, Clone)]
 pub(super) struct Answering {
+    pub(super) fs: Arc<FileSystem>,
     pub(super) pending: Arc<Pending>,
     pub(super) runtime: Handle,
     pub(super) metrics: Arc<Metrics>,
@@ -64,7 +65,7 @@ impl Answering {
         T: Send + 'static,
     {
         let entered = self.pending.enter(op);
-        let metrics = Arc::clone(&self.metrics);
+        let (fs, metrics) = (Arc::clone(&self.fs), Arc::clone(&self.metrics));
         let work = work(Arc::clone(entered.op()));
         self.runtime.spawn(async move {
             let op = entered.op();
@@ -75,7 +76,7 @@ impl Answering {
             };
             match result {
                 Ok(value) => answer(reply, value),
-                Err(error) => refuse(&metrics, op, reply, &error),
+                Err(error) => refuse(&fs, &metrics, op, reply, &error),
             }
         });
     }
@@ -112,20 +113,30 @@ impl Answering {
     ) {
         match result {
             Ok(value) => answer(reply, value),
-            Err(error) => refuse(&self.metrics, op, reply, &error),
+            Err(error) => refuse(&self.fs, &self.metrics, op, reply, &error),
         }
     }
 }
 
-/// Answers with an error, and says so once: here.
-fn refuse<R: Refuse>(metrics: &Metrics, op: &Op, reply: R, error: &Error) {
+/// Answers with an error, and says so once: here. Of an operation on a name, inode and path are those of its directory.
+fn refuse<R: Refuse>(fs: &FileSystem, metrics: &Metrics, op: &Op, reply: R, error: &Error) {
     let (name, ino) = (op.name(), op.ino());
     if error.is_routine() {
         tracing::debug!(op = name, ino, "{error}");
     } else {
         metrics.fuse.errors.inc();
-        let waited_ms = op.age().as_millis();
-        tracing::warn!(op = name, ino, waited_ms, "{}", with_causes(error));
+        let oss = error.oss();
+        tracing::warn!(
+            op = name,
+            ino,
+            path = Ino::new(ino).and_then(|ino| fs.path(ino)),
+            key = oss.and_then(|oss| oss.key()).map(tracing::field::display),
+            code = oss.and_then(|oss| oss.code()),
+            request_id = oss.and_then(|oss| oss.request_id()),
+            waited_ms = op.age().as_millis(),
+            "{}",
+            with_causes(error)
+        );
     }
     reply.refuse(errno(error));
 }

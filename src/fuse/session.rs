@@ -62,6 +62,7 @@ impl Session {
         let pending = Pending::new(Arc::clone(&metrics));
         let watchdog = AbortOnDropHandle::new(runtime.spawn(Arc::clone(&pending).watch()));
         let answering = Answering {
+            fs: Arc::clone(&fs),
             pending: Arc::clone(&pending),
             runtime: runtime.clone(),
             metrics,

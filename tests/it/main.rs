@@ -21,6 +21,7 @@
 //! - [`credentials`]: sets that rotate, run out, come late or torn, and stay secret.
 //! - [`roles`]: what a role may not do is named, at start and later.
 //! - [`preflight`]: what can be wrong before mounting is one sentence. [`background`]: the way from the prompt and back.
+//! - [`settings`]: flags, variables, files and profiles; the form and the size of the log.
 //! - [`costs`]: what writing to a mount costs in requests.
 //! - [`written`]: what programs write to a mount is stored when they are told so, and read at once.
 //! - [`wire`]: every write of the wire against a development server, with lost answers, faults and roles.
@@ -61,6 +62,7 @@ mod preflight;
 mod read;
 mod replaced;
 mod roles;
+mod settings;
 mod small;
 mod special;
 mod stack;

@@ -116,9 +116,13 @@ impl FileSystem {
             let op = Op::awaited("release");
             if let Err(error) = fs.commit(&op, &written).await {
                 let (key, bytes) = (written.file.key(), written.file.dirty_bytes());
+                let oss = error.oss();
                 tracing::error!(
-                    ?key,
+                    path = fs.path(written.ino),
+                    key = key.as_ref().map(tracing::field::display),
                     bytes,
+                    code = oss.and_then(|oss| oss.code()),
+                    request_id = oss.and_then(|oss| oss.request_id()),
                     "a file was not stored when it was closed; it stays staged: {error}"
                 );
             }
