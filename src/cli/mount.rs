@@ -79,13 +79,13 @@ struct Prepared {
 fn serve(config: &Config, readiness: &mut Readiness) -> Result<()> {
     // First: the log must not be made where the mount would hide it.
     preflight::local(config)?;
-    let log_level = logging::start(
+    logging::start(
         &config.log_level,
         config.log_file.as_deref(),
         config.log_style,
     )?;
     process::harden();
-    tracing::debug!(log_level = log_level.current(), ?config.limits, memory_bytes = config.memory_bytes, "limits");
+    tracing::debug!(?config.limits, memory_bytes = config.memory_bytes, "limits");
     let metrics = Arc::new(Metrics::default());
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(config.limits.runtime_threads)

@@ -5,7 +5,7 @@ mod rotation;
 use std::io::{self, IsTerminal};
 use std::path::Path;
 use std::str::FromStr;
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 
 use anyhow::{Context, Error, Result, anyhow, bail};
 use tracing_subscriber::filter::LevelFilter;
@@ -46,29 +46,29 @@ pub(super) struct Style {
     pub(super) rotation: Rotation,
 }
 
-/// How much is logged, for as long as the process runs. Cheap to clone; any clone may change it.
-#[derive(Debug, Clone)]
-pub(super) struct LogLevel(reload::Handle<EnvFilter, Registry>);
+/// How much is logged by this process: one filter, as there is one log.
+static LEVEL: OnceLock<LogLevel> = OnceLock::new();
+
+/// Logs as much as `--log-level` with this text would, from now on.
+///
+/// # Errors
+/// A text that `--log-level` does not take either. Then nothing changes.
+#[expect(
+    dead_code,
+    reason = "a running mount cannot be told anything yet; for what will tell it"
+)]
+pub(super) fn set_level(level: &str) -> Result<()> {
+    LEVEL.get().context("nothing is logged")?.set(level)
+}
+
+/// The filter that events go through, which may be replaced.
+#[derive(Debug)]
+struct LogLevel(reload::Handle<EnvFilter, Registry>);
 
 impl LogLevel {
-    /// Logs as much as `--log-level` with this text would, from now on.
-    ///
-    /// # Errors
-    /// A text that `--log-level` does not take either. Then nothing changes.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "what a running mount can be told comes later")
-    )]
-    pub(super) fn set(&self, level: &str) -> Result<()> {
+    fn set(&self, level: &str) -> Result<()> {
         let filter = filter(level).with_context(|| remedy(level))?;
-        self.0.reload(filter).context("there is no log")
-    }
-
-    /// What is logged now, in the words of `--log-level`.
-    pub(super) fn current(&self) -> String {
-        self.0
-            .with_current(ToString::to_string)
-            .unwrap_or_else(|_| "off".to_owned())
+        self.0.reload(filter).context("nothing is logged")
     }
 }
 
@@ -76,7 +76,7 @@ impl LogLevel {
 ///
 /// # Errors
 /// A level that does not exist, or a file that cannot be opened, or is somebody else's trap.
-pub(super) fn start(level: &str, file: Option<&Path>, style: Style) -> Result<LogLevel> {
+pub(super) fn start(level: &str, file: Option<&Path>, style: Style) -> Result<()> {
     let filter = filter(level).with_context(|| format!("--log-level {}", remedy(level)))?;
     let (filter, handle) = reload::Layer::new(filter);
     let writer = match file {
@@ -93,7 +93,9 @@ pub(super) fn start(level: &str, file: Option<&Path>, style: Style) -> Result<Lo
         .with(lines(style.format, writer, is_terminal))
         .try_init()
         .map_err(|error| anyhow!("cannot start logging: {error}"))?;
-    Ok(LogLevel(handle))
+    // A second log has failed to start.
+    let _ = LEVEL.set(LogLevel(handle));
+    Ok(())
 }
 
 type Filtered = tracing_subscriber::layer::Layered<reload::Layer<EnvFilter, Registry>, Registry>;
@@ -187,14 +189,10 @@ mod tests {
         tracing::subscriber::with_default(subscriber, || {
             let say = || tracing::debug!("a detail");
             say();
-            assert_eq!(
-                (kept.take(), level.current()),
-                (String::new(), "warn".into())
-            );
+            assert_eq!(kept.take(), "");
             level.set("debug").unwrap();
             say();
             assert!(kept.take().contains("a detail"));
-            assert_eq!(level.current(), "debug");
             let error = level.set("loud").unwrap_err().to_string();
             assert_eq!(error, remedy("loud"));
             say();
