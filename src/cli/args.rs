@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::builder::{BoolishValueParser, OsStringValueParser, TypedValueParser};
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
+use super::bench::BenchArgs;
 use super::settings::{ConfigCommand, PROFILES};
 
 /// Mounts the object-storage bucket of a job's RAM role as a directory.
@@ -31,6 +32,8 @@ pub(super) enum Command {
     Cleanup(Box<CleanupArgs>),
     /// List, restore or drop what a crashed mount has left unstored in its staging directory.
     Recover(Box<RecoverArgs>),
+    /// Measure what this machine and a bucket reach, through a mount and by plain requests.
+    Bench(BenchArgs),
     /// Look at the options of a command and where their values are from, or at a file that sets them.
     #[command(subcommand)]
     Config(ConfigCommand),

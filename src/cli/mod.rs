@@ -5,12 +5,13 @@
 //! files of settings.
 //!
 //! The commands: [`mount`] builds upwards from the credentials to the kernel and stays until the mount ends ([`ending`]),
-//! [`umount`] ends one, [`warm`] reads files through one before they are needed, [`cleanup`] gives up the uploads of crashed ones, [`recover`] stores what they had staged
+//! [`umount`] ends one, [`warm`] reads files through one before they are needed, [`bench`] measures one, [`cleanup`] gives up the uploads of crashed ones, [`recover`] stores what they had staged
 //! ([`connect`]: a bucket without a mount). [`preflight`] turns what can be wrong before
 //! mounting into one sentence with its remedy. [`daemon`] is the background: the same command once more, in a session of its
 //! own, that reports to its parent when the mount answers.
 
 mod args;
+mod bench;
 mod cleanup;
 mod config;
 mod connect;
@@ -48,6 +49,7 @@ pub fn main() -> ExitCode {
                 Command::Warm(args) => warm::run(&args),
                 Command::Cleanup(args) => cleanup::run(*args),
                 Command::Recover(args) => recover::run(*args),
+                Command::Bench(args) => bench::run(&args),
                 Command::Config(command) => settings::run(&command, args.config.as_deref()),
             };
             (result, settings)

@@ -21,6 +21,7 @@
 //! - [`credentials`]: sets that rotate, run out, come late or torn, and stay secret.
 //! - [`roles`]: what a role may not do is named, at start and later.
 //! - [`preflight`]: what can be wrong before mounting is one sentence. [`background`]: the way from the prompt and back.
+//! - [`bench`]: `rolefs bench` measures, and leaves nothing behind.
 //! - [`settings`]: flags, variables, files and profiles; the form and the size of the log.
 //! - [`costs`]: what writing to a mount costs in requests.
 //! - [`written`]: what programs write to a mount is stored when they are told so, and read at once.
@@ -35,6 +36,7 @@
 )]
 
 mod background;
+mod bench;
 mod bytes;
 mod changes;
 mod costs;

@@ -47,12 +47,19 @@ pub(super) struct Typed {
 /// # Errors
 /// One line that says what cannot be understood, and where it stands.
 pub(super) fn read() -> Result<Typed> {
-    let words: Vec<OsString> = std::env::args_os().collect();
-    let read = resolve(
-        &options::complete(Args::command()),
-        &words,
-        &Places::of_this_user(),
-    )?;
+    let words: Vec<OsString> = std::env::args_os().skip(1).collect();
+    of_words(&words)
+}
+
+/// As [`read`], for words that stand behind the program's name.
+///
+/// # Errors
+/// As [`read`].
+pub(super) fn of_words(words: &[OsString]) -> Result<Typed> {
+    let mut line = vec![OsString::from("rolefs")];
+    line.extend_from_slice(words);
+    let command = options::complete(Args::command());
+    let read = resolve(&command, &line, &Places::of_this_user())?;
     Ok(Typed {
         args: Args::from_arg_matches(&read.matches).map_err(|error| mistyped(&error))?,
         settings: read.settings,
