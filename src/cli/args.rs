@@ -6,6 +6,9 @@ use clap::builder::{BoolishValueParser, OsStringValueParser, Resettable, TypedVa
 use clap::parser::ValueSource;
 use clap::{Args as ClapArgs, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
+use super::control::{InvalidateArgs, LogLevelArgs};
+use super::status::StatusArgs;
+
 /// Mounts the object-storage bucket of a job's RAM role as a directory.
 #[derive(Debug, Parser)]
 #[command(name = "rolefs", version, about, max_term_width = 100)]
@@ -63,6 +66,12 @@ pub(super) enum Command {
     Cleanup(Box<CleanupArgs>),
     /// List, restore or drop what a crashed mount has left unstored in its staging directory.
     Recover(Box<RecoverArgs>),
+    /// Show how a mount stands: throughput, hit rates, what is staged, what is slow.
+    Status(StatusArgs),
+    /// Have paths of a mount asked for again: their names and their cached blocks.
+    Invalidate(InvalidateArgs),
+    /// Change what a mount logs.
+    LogLevel(LogLevelArgs),
 }
 
 /// Sizes are written `512MiB`, durations `30s` or `2min`.
@@ -210,13 +219,30 @@ pub(super) struct MountArgs {
     )]
     pub(super) log_level: String,
 
+    /// Answer http://ADDR/metrics for Prometheus, and /healthz for probes; a port alone is one of 127.0.0.1.
+    #[arg(long, env = "ROLEFS_METRICS", value_name = "[ADDR:]PORT")]
+    pub(super) metrics: Option<String>,
+
+    /// Directory for the socket that rolefs status asks; by default XDG_RUNTIME_DIR, /run, or the temporary directory.
+    #[arg(long, env = "ROLEFS_CONTROL_DIR", value_name = "DIR", value_parser = path())]
+    pub(super) control_dir: Option<PathBuf>,
+
+    /// Log operations that take this long, with path or key and request id; 0 for none.
+    #[arg(
+        long,
+        env = "ROLEFS_SLOW_AFTER",
+        default_value = "5s",
+        value_name = "DURATION"
+    )]
+    pub(super) slow_after: String,
+
     /// Write the mount's metrics here when it ends, as Prometheus text.
     #[arg(long, env = "ROLEFS_STATS_FILE", value_name = "PATH", value_parser = path())]
     pub(super) stats_file: Option<PathBuf>,
 }
 
 /// A path that may be empty, which clap's own refuses.
-fn path() -> impl TypedValueParser<Value = PathBuf> {
+pub(super) fn path() -> impl TypedValueParser<Value = PathBuf> {
     OsStringValueParser::new().map(PathBuf::from)
 }
 
@@ -231,6 +257,7 @@ impl MountArgs {
             &mut self.staging_size,
             &mut self.max_qps,
             &mut self.max_bandwidth,
+            &mut self.metrics,
         ] {
             text.take_if(|text| text.is_empty());
         }
@@ -240,6 +267,7 @@ impl MountArgs {
         for path in [
             &mut self.log_file,
             &mut self.stats_file,
+            &mut self.control_dir,
             &mut self.cache_dir,
             &mut self.staging_dir,
             &mut self.prefetch_list,

@@ -4,33 +4,63 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, IsTerminal};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::sync::OnceLock;
 
 use anyhow::{Context, Result, anyhow};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt;
+use tracing_subscriber::reload;
 
 /// The permission bit of a directory in which any user may make files.
 const OTHERS_WRITE: u32 = 0o002;
+
+/// Puts another filter in the place of the one that events go through. One for the process, as the log is.
+type Reload = Box<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>;
+
+static RELOAD: OnceLock<Reload> = OnceLock::new();
+
+/// Changes what is logged from now on.
+///
+/// # Errors
+/// If it is no level and no filter.
+pub(super) fn set_level(level: &str) -> Result<()> {
+    let filter = filter(level)?;
+    let reload = RELOAD.get().context("nothing is logged")?;
+    reload(filter).map_err(|error| anyhow!("cannot change the log level: {error}"))
+}
 
 /// Sends events of `level` to `file`, or to standard error.
 pub(super) fn start(level: &str, file: Option<&Path>) -> Result<()> {
     let filter = filter(level)?;
     let builder = fmt().with_env_filter(filter);
     let started = match file {
-        None => builder
-            .with_ansi(io::stderr().is_terminal())
-            .with_writer(io::stderr)
-            .try_init(),
+        None => {
+            let builder = builder
+                .with_ansi(io::stderr().is_terminal())
+                .with_writer(io::stderr)
+                .with_filter_reloading();
+            reloads(builder.reload_handle());
+            builder.try_init()
+        }
         Some(path) => {
             let log = open(path).with_context(|| format!("--log-file {}", path.display()))?;
-            builder
+            let builder = builder
                 .with_ansi(false)
                 .with_writer(std::sync::Mutex::new(log))
-                .try_init()
+                .with_filter_reloading();
+            reloads(builder.reload_handle());
+            builder.try_init()
         }
     };
     started.map_err(|error| anyhow!("cannot start logging: {error}"))
+}
+
+/// Keeps what changes the filter.
+fn reloads<S: 'static>(handle: reload::Handle<EnvFilter, S>) {
+    let reload = move |filter| handle.reload(filter).map_err(|error| error.to_string());
+    // The second one is of no log: there is one in a process.
+    let _ = RELOAD.set(Box::new(reload));
 }
 
 /// Opens a log to be appended to, readable by us alone if it is new.

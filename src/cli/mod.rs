@@ -5,7 +5,7 @@
 //!
 //! The commands: [`mount`] builds upwards from the credentials to the kernel and stays until the mount ends ([`ending`]),
 //! [`umount`] ends one, [`warm`] reads files through one before they are needed, [`cleanup`] gives up the uploads of crashed ones, [`recover`] stores what they had staged
-//! ([`connect`]: a bucket without a mount). [`preflight`] turns what can be wrong before
+//! ([`connect`]: a bucket without a mount). [`status`] shows how a mount stands, [`control`] has its doors opened and tells it things. [`preflight`] turns what can be wrong before
 //! mounting into one sentence with its remedy. [`daemon`] is the background: the same command once more, in a session of its
 //! own, that reports to its parent when the mount answers.
 
@@ -13,6 +13,7 @@ mod args;
 mod cleanup;
 mod config;
 mod connect;
+mod control;
 mod daemon;
 mod disk;
 mod ending;
@@ -22,6 +23,7 @@ mod prefetch;
 mod preflight;
 mod process;
 mod recover;
+mod status;
 mod umount;
 mod warm;
 mod writing;
@@ -46,6 +48,9 @@ pub fn main() -> ExitCode {
         Ok(Command::Warm(args)) => warm::run(&args),
         Ok(Command::Cleanup(args)) => cleanup::run(*args),
         Ok(Command::Recover(args)) => recover::run(*args),
+        Ok(Command::Status(args)) => status::run(&args),
+        Ok(Command::Invalidate(args)) => control::invalidate(&args),
+        Ok(Command::LogLevel(args)) => control::log_level(&args),
         Err(error) => mistyped(&error),
     };
     match result {

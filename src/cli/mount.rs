@@ -12,6 +12,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::args::MountArgs;
 use super::config::{Config, Surroundings};
+use super::control::{self, Parts};
 use super::daemon::{self, Readiness};
 use super::ending::{self, OwnMount, Signals};
 use super::writing::{self, LastStores};
@@ -83,6 +84,7 @@ fn serve(config: &Config, readiness: &mut Readiness) -> Result<()> {
     process::harden();
     tracing::debug!(?config.limits, memory_bytes = config.memory_bytes, "limits");
     let metrics = Arc::new(Metrics::default());
+    metrics.journal.log_slow_after(config.slow_after);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(config.limits.runtime_threads)
         .enable_all()
@@ -104,6 +106,7 @@ fn serve_on(
     readiness: &mut Readiness,
 ) -> Result<()> {
     let listed = prefetch::read(config)?;
+    let metrics_listener = control::metrics_listener(config)?;
     let prepared = runtime.block_on(prepare(config, metrics, runtime.handle()))?;
     let watching = Arc::clone(&prepared.credentials).watch();
     let _watch = AbortOnDropHandle::new(runtime.spawn(watching));
@@ -135,6 +138,7 @@ fn serve_on(
     )
     .context("the kernel refused the FUSE session")?;
     raise_read_ahead(&mountpoint);
+    let kernel = session.kernel();
     let (ended, wait) = tokio::sync::oneshot::channel();
     thread::Builder::new()
         .name("fuse-session".to_owned())
@@ -144,6 +148,19 @@ fn serve_on(
         })
         .context("cannot start the session's thread")?;
     runtime.block_on(first_answer(&mountpoint))?;
+    let parts = Parts {
+        kernel,
+        fs: Arc::clone(&prepared.fs),
+        credentials: Arc::clone(&prepared.credentials),
+        metrics: Arc::clone(metrics),
+    };
+    let _doors = control::open(
+        config,
+        &mountpoint,
+        metrics_listener,
+        parts,
+        runtime.handle(),
+    )?;
     tracing::info!(bucket = config.connection.bucket, prefix = %config.connection.prefix, mountpoint = %mountpoint.display(), "mounted");
     if let Some(paths) = listed {
         prepared.fs.prefetch(paths);

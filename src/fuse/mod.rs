@@ -19,10 +19,12 @@ mod io_mode;
 mod kernel;
 mod mount;
 mod pending;
+mod place;
 mod processes;
 mod session;
 mod straddled;
 
 pub use kernel::{InFlight, Kernel};
-pub use mount::{MountOptions, Mounted, is_dead, mount, mounted_at, unmount};
+pub use mount::{MountOptions, Mounted, is_dead, mount, unmount};
+pub use place::{InMount, in_mount, mounted_at};
 pub use session::{Session, SessionOptions};

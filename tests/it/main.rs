@@ -20,6 +20,7 @@
 //! - [`credentials`]: sets that rotate, run out, come late or torn, and stay secret.
 //! - [`roles`]: what a role may not do is named, at start and later.
 //! - [`preflight`]: what can be wrong before mounting is one sentence. [`background`]: the way from the prompt and back.
+//! - [`status`]: a living mount is looked at and told things.
 //! - [`costs`]: what writing to a mount costs in requests.
 //! - [`written`]: what programs write to a mount is stored when they are told so, and read at once.
 //! - [`wire`]: every write of the wire against a development server, with lost answers, faults and roles.
@@ -62,6 +63,7 @@ mod roles;
 mod small;
 mod special;
 mod stack;
+mod status;
 mod streams;
 mod tidy;
 mod truncated;

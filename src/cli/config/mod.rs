@@ -10,6 +10,7 @@ mod surroundings;
 mod target;
 mod units;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -24,8 +25,8 @@ pub(super) use disk::Disk;
 pub(super) use limits::Limits;
 pub(super) use staging::Staging;
 pub(super) use surroundings::Surroundings;
-pub(super) use units::{age, shown_age};
-use units::{duration, globs, max_bandwidth, max_qps, memory, mode, names};
+pub(super) use units::{age, duration, shown_age};
+use units::{globs, max_bandwidth, max_qps, memory, metrics_address, mode, names};
 
 /// A mount as it is meant.
 #[derive(Debug, Clone)]
@@ -56,6 +57,9 @@ pub(super) struct Config {
     pub(super) log_file: Option<PathBuf>,
     pub(super) log_level: String,
     pub(super) stats_file: Option<PathBuf>,
+    pub(super) metrics: Option<SocketAddr>,
+    pub(super) control_dir: Option<PathBuf>,
+    pub(super) slow_after: Duration,
     pub(super) limits: Limits,
 }
 
@@ -96,6 +100,9 @@ impl Config {
             log_file: args.log_file.map(absolute),
             log_level: args.log_level,
             stats_file: args.stats_file.map(absolute),
+            metrics: args.metrics.as_deref().map(metrics_address).transpose()?,
+            control_dir: args.control_dir.map(absolute),
+            slow_after: duration("--slow-after", &args.slow_after)?,
             limits: Limits::for_cores(around.cores),
         })
     }
