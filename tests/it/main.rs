@@ -21,6 +21,7 @@
 //! - [`roles`]: what a role may not do is named, at start and later.
 //! - [`preflight`]: what can be wrong before mounting is one sentence. [`background`]: the way from the prompt and back.
 //! - [`status`]: a living mount is looked at and told things.
+//! - [`monitoring`]: what is documented of the metrics is what there is.
 //! - [`costs`]: what writing to a mount costs in requests.
 //! - [`written`]: what programs write to a mount is stored when they are told so, and read at once.
 //! - [`wire`]: every write of the wire against a development server, with lost answers, faults and roles.
@@ -54,6 +55,7 @@ mod launch;
 mod memory;
 mod metadata;
 mod mixed;
+mod monitoring;
 mod mount;
 mod names;
 mod preflight;
