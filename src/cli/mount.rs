@@ -278,15 +278,7 @@ fn tell_missing(config: &Config, probe: &Probe) {
     let no_writes = probe.capabilities.refuses_writes();
     let no_writes = no_writes.as_ref().map(|_| "oss:PutObject");
     for action in probe.missing.iter().copied().chain(no_writes) {
-        let effect = match action {
-            "oss:ListObjects" => {
-                "directories cannot be listed, only files whose names are known can be opened"
-            }
-            "oss:PutObject" => {
-                "nothing can be written; --read-only says so to programs from the start"
-            }
-            _ => "files can be listed, not read",
-        };
+        let effect = preflight::effect(action);
         warnings.push(format!("the role lacks {action} on {target}: {effect}"));
     }
     // Of a whole bucket this is no surprise.

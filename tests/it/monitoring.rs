@@ -46,10 +46,16 @@ fn the_dashboard_names_metrics_that_exist() {
             let names = named(expression);
             assert!(!names.is_empty(), "{expression} shows nothing of a mount");
             for name in names {
-                assert!(known.contains_key(name), "{name} is no metric: {expression}");
+                assert!(
+                    known.contains_key(name),
+                    "{name} is no metric: {expression}"
+                );
                 let is_counter = name.ends_with("_total");
                 let is_rate = expression.contains(&format!("rate({name}{{"));
-                assert_eq!(is_counter, is_rate, "{expression}: rates are of counters, and of them only");
+                assert_eq!(
+                    is_counter, is_rate,
+                    "{expression}: rates are of counters, and of them only"
+                );
             }
         }
     }
