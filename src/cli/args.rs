@@ -7,6 +7,7 @@ use clap::parser::ValueSource;
 use clap::{Args as ClapArgs, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use super::control::{InvalidateArgs, LogLevelArgs};
+use super::doctor::DoctorArgs;
 use super::status::StatusArgs;
 
 /// Mounts the object-storage bucket of a job's RAM role as a directory.
@@ -72,6 +73,8 @@ pub(super) enum Command {
     Invalidate(InvalidateArgs),
     /// Change what a mount logs.
     LogLevel(LogLevelArgs),
+    /// Check everything that a mount needs, in order, and say what mends what is wrong.
+    Doctor(Box<DoctorArgs>),
 }
 
 /// Sizes are written `512MiB`, durations `30s` or `2min`.

@@ -16,6 +16,7 @@ mod connect;
 mod control;
 mod daemon;
 mod disk;
+mod doctor;
 mod ending;
 mod logging;
 mod mount;
@@ -51,6 +52,7 @@ pub fn main() -> ExitCode {
         Ok(Command::Status(args)) => status::run(&args),
         Ok(Command::Invalidate(args)) => control::invalidate(&args),
         Ok(Command::LogLevel(args)) => control::log_level(&args),
+        Ok(Command::Doctor(args)) => doctor::run(*args),
         Err(error) => mistyped(&error),
     };
     match result {

@@ -25,8 +25,8 @@ pub(super) use disk::Disk;
 pub(super) use limits::Limits;
 pub(super) use staging::Staging;
 pub(super) use surroundings::Surroundings;
-pub(super) use units::{age, duration, shown_age};
-use units::{globs, max_bandwidth, max_qps, memory, metrics_address, mode, names};
+pub(super) use units::{age, duration, memory, shown_age};
+use units::{globs, max_bandwidth, max_qps, metrics_address, mode, names};
 
 /// A mount as it is meant.
 #[derive(Debug, Clone)]

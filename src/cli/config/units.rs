@@ -95,7 +95,7 @@ pub(super) fn names(text: &str) -> Result<usize> {
 }
 
 /// `--memory`, or its default for a machine with so much.
-pub(super) fn memory(flag: Option<&str>, limit: u64) -> Result<u64> {
+pub(in crate::cli) fn memory(flag: Option<&str>, limit: u64) -> Result<u64> {
     let Some(text) = flag else {
         return Ok((limit / 8).clamp(MEMORY_BYTES_MIN, MEMORY_BYTES_DEFAULT_MAX));
     };
