@@ -52,7 +52,7 @@ pub fn main() -> ExitCode {
         Ok(Command::Status(args)) => status::run(&args),
         Ok(Command::Invalidate(args)) => control::invalidate(&args),
         Ok(Command::LogLevel(args)) => control::log_level(&args),
-        Ok(Command::Doctor(args)) => doctor::run(*args),
+        Ok(Command::Doctor(args)) => doctor::run(&args),
         Err(error) => mistyped(&error),
     };
     match result {

@@ -162,11 +162,11 @@ async fn answer(
         },
         (Method::POST, "/invalidate", true) => match text(body).await {
             Ok(path) => invalidate(path, mount).await,
-            Err(refusal) => refusal,
+            Err(why) => said(StatusCode::BAD_REQUEST, TEXT, why),
         },
         (Method::PUT, "/log-level", true) => match text(body).await {
             Ok(level) => set_log_level(level.trim(), &mount),
-            Err(refusal) => refusal,
+            Err(why) => said(StatusCode::BAD_REQUEST, TEXT, why),
         },
         (_, "/metrics" | "/healthz", _) | (_, "/status" | "/invalidate" | "/log-level", true) => {
             said(StatusCode::METHOD_NOT_ALLOWED, TEXT, "not by this method\n")
@@ -175,16 +175,12 @@ async fn answer(
     }
 }
 
-/// A body as text, or the answer to one that is none.
-async fn text(body: Incoming) -> Result<String, Response<Full<Bytes>>> {
-    let refuse = |what| Err(said(StatusCode::BAD_REQUEST, TEXT, what));
-    let Ok(body) = Limited::new(body, BODY_BYTES_MAX).collect().await else {
-        return refuse("the text is cut or too long");
-    };
-    match String::from_utf8(body.to_bytes().into()) {
-        Ok(text) => Ok(text),
-        Err(_) => refuse("the text is not UTF-8, as the names of a bucket are"),
-    }
+/// A body as text, or why it is none.
+async fn text(body: Incoming) -> Result<String, &'static str> {
+    let body = Limited::new(body, BODY_BYTES_MAX).collect().await;
+    let body = body.map_err(|_| "the text is cut or too long")?;
+    String::from_utf8(body.to_bytes().into())
+        .map_err(|_| "the text is not UTF-8, as the names of a bucket are")
 }
 
 async fn invalidate(path: String, mount: Arc<Mount>) -> Response<Full<Bytes>> {

@@ -198,7 +198,9 @@ fn room(report: &mut Report, name: &'static str, directory: &Path) {
 
 fn free(directory: &Path) -> io::Result<u64> {
     let found = nix::sys::statvfs::statvfs(directory)?;
-    Ok(u64::from(found.blocks_available()).saturating_mul(u64::from(found.fragment_size())))
+    Ok(found
+        .blocks_available()
+        .saturating_mul(found.fragment_size()))
 }
 
 fn size(bytes: u64) -> String {

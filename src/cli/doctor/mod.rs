@@ -69,12 +69,12 @@ pub(super) struct DoctorArgs {
 }
 
 /// Checks everything, or explains an error.
-pub(super) fn run(args: DoctorArgs) -> Result<()> {
+pub(super) fn run(args: &DoctorArgs) -> Result<()> {
     if let Some(text) = &args.explain {
         return explained(text);
     }
     let runtime = super::connect::runtime()?;
-    let report = runtime.block_on(check(&args));
+    let report = runtime.block_on(check(args));
     // A thread may hang in a name resolution.
     runtime.shutdown_background();
     let text = if args.json {

@@ -149,7 +149,7 @@ fn hits(look: Between<'_>, screen: Screen) -> Vec<String> {
         rows.push(("blocks", "from disk", look.share(DISK_HITS, DISK_MISSES)));
     }
     let row = |(title, of, share): (&str, &str, Option<u64>)| {
-        let bar = bar(share.unwrap_or(0), screen.style().green());
+        let bar = bar(share.unwrap_or(0), &screen.style().green());
         titled(
             title,
             &format!("{bar} {:>5} {of}", text::percent(share)),
@@ -169,7 +169,7 @@ fn budget(status: &Status, screen: Screen) -> String {
     };
     let row = format!(
         "{} {:>5} of {}, {} of it kept blocks",
-        bar(share, style),
+        bar(share, &style),
         text::percent(Some(share)),
         text::size(memory.total_bytes),
         text::size(memory.cached_bytes)
@@ -195,7 +195,7 @@ fn titled(title: &str, row: &str, screen: Screen) -> String {
 }
 
 /// A bar of so many percent.
-fn bar(percent: u64, style: Style) -> String {
+fn bar(percent: u64, style: &Style) -> String {
     let full = usize::try_from(percent.min(100)).unwrap_or(0) * BAR / 100;
     let (full, rest) = ("█".repeat(full), "░".repeat(BAR - full));
     format!("{}{rest}", style.apply_to(full))
