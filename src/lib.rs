@@ -25,6 +25,8 @@ pub mod fs;
 // Floor 6.
 pub mod fuse;
 // Floor 7.
+pub mod control;
+// Floor 8.
 pub mod cli;
 // Named by no production room.
 pub mod dev_server;

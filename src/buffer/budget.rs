@@ -61,6 +61,8 @@ impl Budget {
             total_bytes >= MEMORY_BYTES_MIN,
             "a budget has at least {MEMORY_BYTES_MIN} bytes"
         );
+        let shown = i64::try_from(total_bytes).unwrap_or(i64::MAX);
+        metrics.buffer.total_bytes.set(shown);
         let reserve = (total_bytes / 16).clamp(RESERVE_BYTES_MIN, RESERVE_BYTES_MAX);
         Arc::new(Self {
             total: total_bytes,

@@ -6,7 +6,10 @@ use clap::builder::{BoolishValueParser, OsStringValueParser, TypedValueParser};
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 use super::bench::BenchArgs;
+use super::control::{InvalidateArgs, LogLevelArgs};
+use super::doctor::DoctorArgs;
 use super::settings::{ConfigCommand, PROFILES};
+use super::status::StatusArgs;
 
 /// Mounts the object-storage bucket of a job's RAM role as a directory.
 #[derive(Debug, Parser)]
@@ -37,6 +40,14 @@ pub(super) enum Command {
     /// Look at the options of a command and where their values are from, or at a file that sets them.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Show how a mount stands: throughput, hit rates, what is staged, what is slow.
+    Status(StatusArgs),
+    /// Have paths of a mount asked for again: their names and their cached blocks.
+    Invalidate(InvalidateArgs),
+    /// Change what a mount logs.
+    LogLevel(LogLevelArgs),
+    /// Check everything that a mount needs, in order, and say what mends what is wrong.
+    Doctor(Box<DoctorArgs>),
 }
 
 /// Sizes are written `512MiB`, durations `30s` or `2min`.
@@ -222,6 +233,22 @@ pub(super) struct MountArgs {
         value_parser = clap::value_parser!(u16).range(..=100)
     )]
     pub(super) log_keep: u16,
+    /// Answer http://ADDR/metrics for Prometheus, and /healthz for probes; a port alone is one of 127.0.0.1.
+    #[arg(long, env = "ROLEFS_METRICS", value_name = "[ADDR:]PORT")]
+    pub(super) metrics: Option<String>,
+
+    /// Directory for the socket that rolefs status asks; by default XDG_RUNTIME_DIR, /run, or the temporary directory.
+    #[arg(long, env = "ROLEFS_CONTROL_DIR", value_name = "DIR", value_parser = path())]
+    pub(super) control_dir: Option<PathBuf>,
+
+    /// Log operations that take this long, with path or key and request id; 0 for none.
+    #[arg(
+        long,
+        env = "ROLEFS_SLOW_AFTER",
+        default_value = "5s",
+        value_name = "DURATION"
+    )]
+    pub(super) slow_after: String,
 
     /// Write the mount's metrics here when it ends, as Prometheus text.
     #[arg(long, env = "ROLEFS_STATS_FILE", value_name = "PATH", value_parser = path())]
@@ -229,7 +256,7 @@ pub(super) struct MountArgs {
 }
 
 /// A path that may be empty, which clap's own refuses.
-fn path() -> impl TypedValueParser<Value = PathBuf> {
+pub(super) fn path() -> impl TypedValueParser<Value = PathBuf> {
     OsStringValueParser::new().map(PathBuf::from)
 }
 
@@ -244,6 +271,7 @@ impl MountArgs {
             &mut self.staging_size,
             &mut self.max_qps,
             &mut self.max_bandwidth,
+            &mut self.metrics,
         ] {
             text.take_if(|text| text.is_empty());
         }
@@ -253,6 +281,7 @@ impl MountArgs {
         for path in [
             &mut self.log_file,
             &mut self.stats_file,
+            &mut self.control_dir,
             &mut self.cache_dir,
             &mut self.staging_dir,
             &mut self.prefetch_list,

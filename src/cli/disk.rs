@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::config::Config;
+use super::config::{Config, Disk};
 use super::process;
 use crate::disk::{self, DiskCache};
 use crate::metrics::Metrics;
@@ -21,22 +21,29 @@ pub(super) fn open(config: &Config, metrics: &Arc<Metrics>) -> Result<Option<Arc
     let Some(wanted) = &config.disk else {
         return Ok(None);
     };
-    let opened = DiskCache::open(
-        &wanted.directory,
-        disk::Config {
-            size_max: wanted.size_max,
-            queue_bytes_max: queue_bytes(config.memory_bytes),
-            bucket: format!(
-                "{}/{}",
-                config.connection.endpoint, config.connection.bucket
-            ),
-            files_max: process::raise_files(),
-        },
-        Arc::clone(metrics),
+    let bucket = format!(
+        "{}/{}",
+        config.connection.endpoint, config.connection.bucket
     );
-    let cache = opened.context("--cache-dir")?;
+    let cache = open_for(bucket, wanted, config.memory_bytes, metrics)?;
     tracing::debug!(?cache, "disk cache");
     Ok(Some(Arc::new(cache)))
+}
+
+/// Opens it for a bucket and a budget.
+pub(super) fn open_for(
+    bucket: String,
+    wanted: &Disk,
+    memory_bytes: u64,
+    metrics: &Arc<Metrics>,
+) -> Result<DiskCache> {
+    let config = disk::Config {
+        size_max: wanted.size_max,
+        queue_bytes_max: queue_bytes(memory_bytes),
+        bucket,
+        files_max: process::raise_files(),
+    };
+    DiskCache::open(&wanted.directory, config, Arc::clone(metrics)).context("--cache-dir")
 }
 
 /// Memory that may wait for the disk, of so much. What finds no room there has to be fetched again, but it is memory that nothing

@@ -6,7 +6,7 @@
 //!
 //! The commands: [`mount`] builds upwards from the credentials to the kernel and stays until the mount ends ([`ending`]),
 //! [`umount`] ends one, [`warm`] reads files through one before they are needed, [`bench`] measures one, [`cleanup`] gives up the uploads of crashed ones, [`recover`] stores what they had staged
-//! ([`connect`]: a bucket without a mount). [`preflight`] turns what can be wrong before
+//! ([`connect`]: a bucket without a mount). [`status`] shows how a mount stands, [`control`] has its doors opened and tells it things. [`preflight`] turns what can be wrong before
 //! mounting into one sentence with its remedy. [`daemon`] is the background: the same command once more, in a session of its
 //! own, that reports to its parent when the mount answers.
 
@@ -15,8 +15,10 @@ mod bench;
 mod cleanup;
 mod config;
 mod connect;
+mod control;
 mod daemon;
 mod disk;
+mod doctor;
 mod ending;
 mod logging;
 mod mount;
@@ -25,6 +27,7 @@ mod preflight;
 mod process;
 mod recover;
 mod settings;
+mod status;
 mod umount;
 mod warm;
 mod writing;
@@ -49,6 +52,10 @@ pub fn main() -> ExitCode {
                 Command::Warm(args) => warm::run(&args),
                 Command::Cleanup(args) => cleanup::run(*args),
                 Command::Recover(args) => recover::run(*args),
+                Command::Status(args) => status::run(&args),
+                Command::Invalidate(args) => control::invalidate(&args),
+                Command::LogLevel(args) => control::log_level(&args),
+                Command::Doctor(args) => doctor::run(&args),
                 Command::Bench(args) => bench::run(&args),
                 Command::Config(command) => settings::run(&command, args.config.as_deref()),
             };

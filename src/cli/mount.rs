@@ -12,6 +12,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::args::MountArgs;
 use super::config::{Config, Surroundings};
+use super::control::{self, Parts};
 use super::daemon::{self, Readiness};
 use super::ending::{self, OwnMount, Signals};
 use super::writing::{self, LastStores};
@@ -87,6 +88,7 @@ fn serve(config: &Config, readiness: &mut Readiness) -> Result<()> {
     process::harden();
     tracing::debug!(?config.limits, memory_bytes = config.memory_bytes, "limits");
     let metrics = Arc::new(Metrics::default());
+    metrics.journal.log_slow_after(config.slow_after);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(config.limits.runtime_threads)
         .enable_all()
@@ -108,6 +110,7 @@ fn serve_on(
     readiness: &mut Readiness,
 ) -> Result<()> {
     let listed = prefetch::read(config)?;
+    let metrics_listener = control::metrics_listener(config)?;
     let prepared = runtime.block_on(prepare(config, metrics, runtime.handle()))?;
     let watching = Arc::clone(&prepared.credentials).watch();
     let _watch = AbortOnDropHandle::new(runtime.spawn(watching));
@@ -139,6 +142,7 @@ fn serve_on(
     )
     .context("the kernel refused the FUSE session")?;
     raise_read_ahead(&mountpoint);
+    let kernel = session.kernel();
     let (ended, wait) = tokio::sync::oneshot::channel();
     thread::Builder::new()
         .name("fuse-session".to_owned())
@@ -148,6 +152,19 @@ fn serve_on(
         })
         .context("cannot start the session's thread")?;
     runtime.block_on(first_answer(&mountpoint))?;
+    let parts = Parts {
+        kernel,
+        fs: Arc::clone(&prepared.fs),
+        credentials: Arc::clone(&prepared.credentials),
+        metrics: Arc::clone(metrics),
+    };
+    let _doors = control::open(
+        config,
+        &mountpoint,
+        metrics_listener,
+        parts,
+        runtime.handle(),
+    )?;
     tracing::info!(bucket = config.connection.bucket, prefix = %config.connection.prefix, mountpoint = %mountpoint.display(), "mounted");
     if let Some(paths) = listed {
         prepared.fs.prefetch(paths);
@@ -265,15 +282,7 @@ fn tell_missing(config: &Config, probe: &Probe) {
     let no_writes = probe.capabilities.refuses_writes();
     let no_writes = no_writes.as_ref().map(|_| "oss:PutObject");
     for action in probe.missing.iter().copied().chain(no_writes) {
-        let effect = match action {
-            "oss:ListObjects" => {
-                "directories cannot be listed, only files whose names are known can be opened"
-            }
-            "oss:PutObject" => {
-                "nothing can be written; --read-only says so to programs from the start"
-            }
-            _ => "files can be listed, not read",
-        };
+        let effect = preflight::effect(action);
         warnings.push(format!("the role lacks {action} on {target}: {effect}"));
     }
     // Of a whole bucket this is no surprise.

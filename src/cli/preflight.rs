@@ -1,4 +1,7 @@
 //! What can be wrong before anything is mounted, each as one sentence with its remedy.
+//!
+//! A mount goes through all of it and ends at the first thing that is wrong ([`local`], [`remote`]). `rolefs doctor` takes the same
+//! checks one by one, and goes on.
 
 use std::fs;
 use std::io;
@@ -8,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Error, Result, anyhow, bail, ensure};
 
-use super::config::Config;
+use super::config::{Config, Connection};
 use crate::credentials::{self, Provider, Source};
 use crate::disk::NAME;
 use crate::fs::{Capabilities, Probe};
@@ -25,7 +28,13 @@ const WRONG_REGION: &str = "0002-00000226";
 
 /// Looks at everything that needs no network.
 pub(super) fn local(config: &Config) -> Result<()> {
-    let mountpoint = &config.mountpoint;
+    let resolved = mountpoint(&config.mountpoint)?;
+    hidden(config, &resolved)?;
+    device()
+}
+
+/// The mountpoint without links, if something can be mounted there.
+pub(super) fn mountpoint(mountpoint: &Path) -> Result<PathBuf> {
     let shown = mountpoint.display();
     match fs::metadata(mountpoint) {
         Ok(found) => ensure!(
@@ -45,12 +54,18 @@ pub(super) fn local(config: &Config) -> Result<()> {
         ensure!(!fuse::is_dead(&resolved), died(mountpoint));
         bail!("{shown} is a rolefs mount already; end it with 'rolefs umount {shown}' first");
     }
+    Ok(resolved)
+}
+
+/// Refuses files of ours that a mount at `resolved` would hide.
+fn hidden(config: &Config, resolved: &Path) -> Result<()> {
+    let shown = config.mountpoint.display();
     for (what, file) in [
         ("--log-file", &config.log_file),
         ("--stats-file", &config.stats_file),
     ] {
         if let Some(file) = file {
-            outside(what, file, &resolved)?;
+            outside(what, file, resolved)?;
         }
     }
     if let Some(directory) = config.stats_file.as_deref().and_then(Path::parent) {
@@ -59,24 +74,29 @@ pub(super) fn local(config: &Config) -> Result<()> {
         ensure!(directory.is_dir(), "--stats-file: {shown} is no directory");
     }
     if let Some(disk) = &config.disk {
-        outside("--cache-dir", &disk.directory.join(NAME), &resolved)?;
+        outside("--cache-dir", &disk.directory.join(NAME), resolved)?;
         ensure!(
             !resolved.starts_with(resolve(&disk.directory).join(NAME)),
             "{shown} lies in the cache of --cache-dir; mount elsewhere"
         );
     }
     if let Some(staging) = &config.staging {
-        outside("--staging-dir", &staging.directory.join("x"), &resolved)?;
+        outside("--staging-dir", &staging.directory.join("x"), resolved)?;
     }
     match &config.connection.credentials.source {
         Source::Auto => outside(
             "the credentials file",
             &config.connection.credentials.file,
-            &resolved,
+            resolved,
         )?,
-        Source::File(file) => outside("the credentials file", file, &resolved)?,
+        Source::File(file) => outside("the credentials file", file, resolved)?,
         Source::Uri(_) | Source::Env => {}
     }
+    Ok(())
+}
+
+/// Looks for the kernel's FUSE.
+pub(super) fn device() -> Result<()> {
     ensure!(
         Path::new("/dev/fuse").exists(),
         "/dev/fuse is missing; run with the device, e.g. 'docker run --device /dev/fuse --cap-add SYS_ADMIN', or load the \
@@ -121,44 +141,91 @@ pub(super) async fn remote(
     transport: transport::Client,
     metrics: Arc<Metrics>,
 ) -> Result<Probe> {
-    // A provider of its own, less patient than the mount's.
-    let hold = config.connection.credentials.hold.min(SILENCE_MAX);
+    let connection = &config.connection;
+    let credentials = credentials(connection, &metrics).await?;
+    let bucket = impatient(bucket, transport, credentials, metrics)?;
+    let mut probe = reading(connection, &bucket).await?;
+    if !config.read_only {
+        writing(connection, &bucket, &mut probe).await?;
+    }
+    showable(connection, &probe)?;
+    Ok(probe)
+}
+
+/// Asks the source of the credentials, by a provider of its own, less patient than the mount's.
+pub(super) async fn credentials(
+    connection: &Connection,
+    metrics: &Arc<Metrics>,
+) -> Result<Arc<Provider>> {
+    let hold = connection.credentials.hold.min(SILENCE_MAX);
     let credentials = Provider::new(
         credentials::Config {
             hold,
-            ..config.connection.credentials.clone()
+            ..connection.credentials.clone()
         },
-        Arc::clone(&metrics),
+        Arc::clone(metrics),
     )?;
     credentials.first().await?;
+    Ok(credentials)
+}
+
+/// The bucket, less patient than the mount's.
+pub(super) fn impatient(
+    bucket: oss::Config,
+    transport: transport::Client,
+    credentials: Arc<Provider>,
+    metrics: Arc<Metrics>,
+) -> Result<Bucket> {
     let retry = Retry {
         no_progress: SILENCE_MAX,
         ..bucket.retry
     };
     let patience = oss::Config { retry, ..bucket };
-    let bucket = Bucket::new(patience, transport, credentials, metrics)?;
-    let mut probe = Capabilities::probe(&bucket, &config.connection.prefix)
-        .await
-        .map_err(|error| explain(config, error))?;
-    if !config.read_only {
-        let writes = probe
-            .capabilities
-            .probe_writes(&bucket, &config.connection.prefix);
-        writes.await.map_err(|error| explain(config, error))?;
-    }
+    Ok(Bucket::new(patience, transport, credentials, metrics)?)
+}
+
+/// Asks what the bucket is, and what the role may read.
+pub(super) async fn reading(connection: &Connection, bucket: &Bucket) -> Result<Probe> {
+    let probe = Capabilities::probe(bucket, &connection.prefix).await;
+    probe.map_err(|error| explain(connection, error))
+}
+
+/// Asks whether the role may write, without writing anything.
+pub(super) async fn writing(
+    connection: &Connection,
+    bucket: &Bucket,
+    probe: &mut Probe,
+) -> Result<()> {
+    let writes = probe.capabilities.probe_writes(bucket, &connection.prefix);
+    writes.await.map_err(|error| explain(connection, error))
+}
+
+/// Refuses a bucket that cannot be shown.
+pub(super) fn showable(connection: &Connection, probe: &Probe) -> Result<()> {
     if let Some(info) = &probe.bucket {
         ensure!(
             !info.hierarchical,
             "bucket {} has a hierarchical namespace, which rolefs cannot show; use a bucket without one",
-            config.connection.bucket
+            connection.bucket
         );
     }
-    Ok(probe)
+    Ok(())
+}
+
+/// What follows from a RAM action that the role lacks.
+pub(super) fn effect(action: &str) -> &'static str {
+    match action {
+        "oss:ListObjects" => {
+            "directories cannot be listed, only files whose names are known can be opened"
+        }
+        "oss:PutObject" => "nothing can be written; --read-only says so to programs from the start",
+        _ => "files can be listed, not read",
+    }
 }
 
 /// The sentence for what OSS said.
-fn explain(config: &Config, error: oss::Error) -> Error {
-    let (bucket, endpoint) = (&config.connection.bucket, &config.connection.endpoint);
+pub(super) fn explain(connection: &Connection, error: oss::Error) -> Error {
+    let (bucket, endpoint) = (&connection.bucket, &connection.endpoint);
     let remedy = match error.kind() {
         Kind::NoSuchBucket | Kind::NotFound => {
             format!("bucket {bucket} does not exist at {endpoint}; check its name and region")
@@ -178,7 +245,7 @@ fn explain(config: &Config, error: oss::Error) -> Error {
         Kind::Denied { .. } => format!(
             "the role may neither list nor read oss://{bucket}/{}; allow it oss:ListObjects on acs:oss:*:*:{bucket} and \
              oss:GetObject on acs:oss:*:*:{bucket}/{}*, or choose another role for the job",
-            config.connection.prefix, config.connection.prefix
+            connection.prefix, connection.prefix
         ),
         Kind::CredentialsGone => {
             "no live credentials; check that the job is associated with a RAM role".to_owned()
@@ -213,7 +280,7 @@ fn explain(config: &Config, error: oss::Error) -> Error {
         | Kind::Corrupt => {
             format!(
                 "cannot use oss://{bucket}/{} at {endpoint}",
-                config.connection.prefix
+                connection.prefix
             )
         }
     };

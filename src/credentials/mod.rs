@@ -34,6 +34,7 @@
 mod document;
 mod error;
 mod fetch;
+mod outlook;
 mod policy;
 mod provider;
 mod set;
@@ -46,6 +47,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use error::Error;
+pub use outlook::Outlook;
 pub use provider::Provider;
 pub use set::{Credentials, Secret};
 pub use source::{Environment, Source, SourceError};

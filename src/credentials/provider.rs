@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use super::Config;
 use super::error::{Error, Trouble};
 use super::fetch::{Offer, Places};
+use super::outlook::Outlook;
 use super::policy::Verdict;
 use super::set::Credentials;
 use super::state::{Look, Outcome, State};
@@ -121,6 +122,12 @@ impl Provider {
             Some(credentials) => Ok(credentials),
             None => self.held(Some(refused)).await,
         }
+    }
+
+    /// How the current set stands, for whoever looks at a mount.
+    #[must_use]
+    pub fn outlook(&self) -> Outlook {
+        self.inner.lock().outlook(Timestamp::now())
     }
 
     /// Renews ahead of expiry and notices changes of the file, for ever: the owner spawns it and aborts it at the end.

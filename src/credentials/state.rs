@@ -4,12 +4,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::error::{Error, Trouble};
 use super::fetch::Offer;
+use super::outlook::Outlook;
 use super::policy::{self, Incumbent, Standing, Verdict};
 use super::set::Credentials;
 use super::source::Source;
@@ -23,6 +24,7 @@ const QUICK_REFUSAL: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 struct Held {
     credentials: Arc<Credentials>,
+    origin: Source,
     adopted: Timestamp,
     spread: f64,
     refusal: Refusal,
@@ -208,6 +210,7 @@ impl State {
         let refused = self.refused.iter().any(|set| set.signs_like(&credentials));
         self.held = Some(Held {
             credentials: Arc::clone(&credentials),
+            origin: origin.clone(),
             adopted: now,
             spread: fastrand::f64(),
             refusal: if refused {
@@ -261,6 +264,25 @@ impl State {
         Outcome::Failed {
             reason: self.reason(),
             first,
+        }
+    }
+
+    /// How things stand, for whoever asks.
+    pub(super) fn outlook(&self, now: Timestamp) -> Outlook {
+        let held = self.held.as_ref();
+        let expires = held.and_then(|held| held.credentials.expiration());
+        let fresh = self.fresh_for(now);
+        let refreshes = SignedDuration::try_from(fresh).ok();
+        let refreshes = refreshes.filter(|_| expires.is_some());
+        Outlook {
+            origin: held.map(|held| held.origin.to_string()),
+            key: held.map(|held| held.credentials.short_id()),
+            expires,
+            refreshes: refreshes.and_then(|fresh| now.checked_add(fresh).ok()),
+            is_alive: held.is_some_and(|held| {
+                held.standing(now) != Standing::Dead && held.refusal == Refusal::None
+            }),
+            trouble: (!self.troubles.is_empty()).then(|| self.reason()),
         }
     }
 

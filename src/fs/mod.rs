@@ -15,6 +15,7 @@
 //! - [`xattrs`][]: `user.oss.*`, and those that are kept in this mount.
 //! - [`change`][]: names and attributes that this mount changes. [`links`]: symbolic links. [`writing`]: content.
 //! - [`creating`][]: names that are looked up before they are created.
+//! - [`invalidate`][]: what somebody says is out of date.
 
 mod ahead;
 mod ask;
@@ -26,6 +27,7 @@ mod directories;
 mod error;
 mod fetch;
 mod files;
+mod invalidate;
 mod links;
 mod listing;
 mod local;
@@ -59,6 +61,7 @@ pub use change::{Maker, SetAttributes, SetXattr};
 pub use error::Error;
 pub use fetch::fetch;
 pub use files::{PendingRead, ReadBytes};
+pub use invalidate::Dropped;
 pub use mode::{Mode, Opened};
 pub use names::{Entry, Found};
 pub use view::{DirectoryEntry, DirectoryView, Room};

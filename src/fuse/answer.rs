@@ -1,16 +1,17 @@
 //! From a result of the file system to an answer of the kernel, inline or from a task.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use fuser::{Errno, FileAttr, FileType, Generation, INodeNo, ReplyEntry};
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
 use super::errno::errno;
+use super::kernel::path;
 use super::pending::Pending;
 use crate::fs::{Attributes, Entry, Error, FileKind, FileSystem, Found};
-use crate::metrics::Metrics;
+use crate::metrics::{Asker, Metrics, Record, WORTH_NOTING};
 use crate::op::{Caller, Op};
 use crate::tree::{Ino, Special};
 
@@ -44,12 +45,13 @@ refuse!(
 /// What answering needs.
 #[derive(Debug, Clone)]
 pub(super) struct Answering {
-    pub(super) fs: Arc<FileSystem>,
     pub(super) pending: Arc<Pending>,
     pub(super) runtime: Handle,
     pub(super) metrics: Arc<Metrics>,
     /// Where changes run.
     pub(super) changes: TaskTracker,
+    /// Knows the paths that messages name.
+    pub(super) fs: Arc<FileSystem>,
 }
 
 impl Answering {
@@ -65,7 +67,7 @@ impl Answering {
         T: Send + 'static,
     {
         let entered = self.pending.enter(op);
-        let (fs, metrics) = (Arc::clone(&self.fs), Arc::clone(&self.metrics));
+        let telling = self.clone();
         let work = work(Arc::clone(entered.op()));
         self.runtime.spawn(async move {
             let op = entered.op();
@@ -74,9 +76,10 @@ impl Answering {
                 () = op.cancelled() => Err(Error::Interrupted),
                 result = work => result,
             };
+            telling.note(op, result.as_ref().err());
             match result {
                 Ok(value) => answer(reply, value),
-                Err(error) => refuse(&fs, &metrics, op, reply, &error),
+                Err(error) => telling.refuse(op, reply, &error),
             }
         });
     }
@@ -94,11 +97,16 @@ impl Answering {
         T: Send + 'static,
     {
         // Nobody cancels this one.
-        let own = Op::new(op.name(), op.ino(), Caller::Thread(0));
-        let task = self.changes.spawn_on(work(Arc::new(own)), &self.runtime);
-        let ends = |_| async move {
+        let own = Arc::new(Op::new(op.name(), op.ino(), Caller::Thread(0)));
+        let work = work(Arc::clone(&own));
+        let task = self.changes.spawn_on(work, &self.runtime);
+        let ends = |op: Arc<Op>| async move {
             // It ends without a result only with the runtime.
-            task.await.unwrap_or(Err(Error::Interrupted))
+            let result = task.await.unwrap_or(Err(Error::Interrupted));
+            if let Some(id) = own.request_id() {
+                op.answered(&id);
+            }
+            result
         };
         self.later(op, reply, ends, answer);
     }
@@ -113,32 +121,55 @@ impl Answering {
     ) {
         match result {
             Ok(value) => answer(reply, value),
-            Err(error) => refuse(&self.fs, &self.metrics, op, reply, &error),
+            Err(error) => self.refuse(op, reply, &error),
         }
     }
-}
 
-/// Answers with an error, and says so once: here. Of an operation on a name, inode and path are those of its directory.
-fn refuse<R: Refuse>(fs: &FileSystem, metrics: &Metrics, op: &Op, reply: R, error: &Error) {
-    let (name, ino) = (op.name(), op.ino());
-    if error.is_routine() {
-        tracing::debug!(op = name, ino, "{error}");
-    } else {
-        metrics.fuse.errors.inc();
-        let oss = error.oss();
-        tracing::warn!(
-            op = name,
-            ino,
-            path = Ino::new(ino).and_then(|ino| fs.path(ino)),
-            key = oss.and_then(|oss| oss.key()).map(tracing::field::display),
-            code = oss.and_then(|oss| oss.code()),
-            request_id = oss.and_then(|oss| oss.request_id()),
-            waited_ms = op.age().as_millis(),
-            "{}",
-            with_causes(error)
-        );
+    /// Answers with an error, and says so once: here. Of an operation on a name, inode and path are those of its directory.
+    fn refuse<R: Refuse>(&self, op: &Op, reply: R, error: &Error) {
+        let (name, ino) = (op.name(), op.ino());
+        if error.is_routine() {
+            tracing::debug!(op = name, ino, "{error}");
+        } else {
+            self.metrics.fuse.errors.inc();
+            let (path, line) = (path(&self.fs, ino), with_causes(error));
+            let oss = error.oss();
+            tracing::warn!(
+                op = name,
+                ino,
+                path,
+                key = oss.and_then(|oss| oss.key()).map(tracing::field::display),
+                code = oss.and_then(|oss| oss.code()),
+                request_id = oss.and_then(|oss| oss.request_id()),
+                waited_ms = op.age().as_millis(),
+                "{line}"
+            );
+            let record = self.record(op, path, Some(line));
+            self.metrics.journal.failed(record);
+        }
+        reply.refuse(errno(error));
     }
-    reply.refuse(errno(error));
+
+    /// Takes note of a request that took long.
+    fn note(&self, op: &Op, error: Option<&Error>) {
+        if op.age() >= WORTH_NOTING {
+            let path = path(&self.fs, op.ino());
+            let record = self.record(op, path, error.map(ToString::to_string));
+            self.metrics.journal.ended(record);
+        }
+    }
+
+    fn record(&self, op: &Op, path: Option<String>, error: Option<String>) -> Record {
+        Record {
+            ended: SystemTime::now(),
+            asker: Asker::Kernel,
+            op: op.name(),
+            subject: path.unwrap_or_else(|| format!("inode {}", op.ino())),
+            took: op.age(),
+            request_id: op.request_id().map(String::from),
+            error,
+        }
+    }
 }
 
 /// An error and what it was caused by, in one line.

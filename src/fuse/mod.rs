@@ -3,7 +3,7 @@
 //! Each callback does one of two things. What memory can answer is answered at once, on the thread that took the request
 //! from the kernel. What needs the network goes to a task that owns the reply ([`answer`]); no thread of the door ever
 //! blocks. [`pending`] lists those tasks and frees callers that were killed. [`errno`] is the one errno table. [`forgetting`]
-//! asks the kernel to forget names when it holds too many. [`processes`] tells whose threads write and close.
+//! asks the kernel to forget names when it holds too many. [`kernel`] is for whoever looks after a session from outside. [`processes`] tells whose threads write and close.
 //!
 //! [`mount()`] makes the mount and yields a `/dev/fuse` descriptor; [`Session`] takes a descriptor, wherever it comes from.
 //!
@@ -16,11 +16,15 @@ mod door;
 mod errno;
 mod forgetting;
 mod io_mode;
+mod kernel;
 mod mount;
 mod pending;
+mod place;
 mod processes;
 mod session;
 mod straddled;
 
-pub use mount::{MountOptions, Mounted, is_dead, mount, mounted_at, unmount};
+pub use kernel::{InFlight, Kernel};
+pub use mount::{MountOptions, Mounted, is_dead, mount, unmount};
+pub use place::{InMount, in_mount, mounted_at};
 pub use session::{Session, SessionOptions};

@@ -1,6 +1,6 @@
 //! The one place that makes and ends a mount: it yields a `/dev/fuse` descriptor and knows nothing of sessions.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags};
 
 /// The type that `/proc/mounts` shows; the part after the dot is the kernel's "subtype".
-const FILE_SYSTEM_TYPE: &str = "fuse.rolefs";
+pub(super) const FILE_SYSTEM_TYPE: &str = "fuse.rolefs";
 
 /// How a mount is made.
 #[derive(Debug, Clone)]
@@ -80,71 +80,9 @@ pub fn unmount(mountpoint: &Path, lazy: bool) -> io::Result<()> {
     Ok(())
 }
 
-/// The device number of the topmost mount at exactly `mountpoint` if it is one of ours, from `/proc/self/mountinfo`.
-#[must_use]
-pub fn mounted_at(mountpoint: &Path) -> Option<String> {
-    let table = fs::read("/proc/self/mountinfo").ok()?;
-    find(&String::from_utf8_lossy(&table), mountpoint)
-}
-
 /// True if the process behind the mount at `mountpoint` has ended. Unlike stat(2), which the kernel may answer from what
 /// it remembers, statfs(2) always asks it.
 #[must_use]
 pub fn is_dead(mountpoint: &Path) -> bool {
     nix::sys::statfs::statfs(mountpoint).err() == Some(Errno::ENOTCONN)
-}
-
-fn find(table: &str, mountpoint: &Path) -> Option<String> {
-    let wanted = escape(mountpoint);
-    table.lines().rev().find_map(|line| {
-        let mut fields = line.split(' ');
-        let device = fields.nth(2)?;
-        let at = fields.nth(1)?;
-        let kind = line.split_once(" - ")?.1.split(' ').next()?;
-        (at == wanted).then(|| (kind == FILE_SYSTEM_TYPE).then(|| device.to_owned()))
-    })?
-}
-
-/// A path as mountinfo writes it: space, tab, newline and backslash in octal (proc(5)).
-fn escape(path: &Path) -> String {
-    let mut text = String::new();
-    for letter in path.to_string_lossy().chars() {
-        match letter {
-            ' ' => text.push_str("\\040"),
-            '\t' => text.push_str("\\011"),
-            '\n' => text.push_str("\\012"),
-            '\\' => text.push_str("\\134"),
-            _ => text.push(letter),
-        }
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const TABLE: &str = "\
-22 1 254:0 / / rw,relatime - ext4 /dev/vda rw
-30 22 0:45 / /mnt/data ro,nosuid - fuse.rolefs oss://b/ ro
-31 22 0:46 / /mnt/my\\040data ro,nosuid - fuse.rolefs oss://b/ ro
-32 22 0:47 / /mnt/over ro - fuse.rolefs oss://b/ ro
-33 22 0:48 / /mnt/over rw - tmpfs tmpfs rw
-";
-
-    #[test]
-    fn our_mounts_are_found_in_mountinfo() {
-        assert_eq!(find(TABLE, Path::new("/mnt/data")).as_deref(), Some("0:45"));
-        assert_eq!(
-            find(TABLE, Path::new("/mnt/my data")).as_deref(),
-            Some("0:46")
-        );
-        assert_eq!(find(TABLE, Path::new("/mnt")), None);
-        assert_eq!(find(TABLE, Path::new("/")), None);
-        assert_eq!(
-            find(TABLE, Path::new("/mnt/over")),
-            None,
-            "what is on top counts"
-        );
-    }
 }

@@ -59,6 +59,11 @@ impl Pending {
         }
     }
 
+    /// All requests that a task works on.
+    pub(super) fn all(&self) -> Vec<Arc<Op>> {
+        self.lock().values().map(Arc::clone).collect()
+    }
+
     /// Cancels every request: the mount ends.
     pub(super) fn cancel_all(&self) {
         for op in self.lock().values() {

@@ -12,6 +12,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::answer::Answering;
 use super::door::Door;
 use super::forgetting::Forgetting;
+use super::kernel::Kernel;
 use super::pending::Pending;
 use super::straddled::Straddled;
 use crate::fs::FileSystem;
@@ -37,6 +38,7 @@ pub struct Session {
     pending: Arc<Pending>,
     watchdog: AbortOnDropHandle<()>,
     forgetting: Forgetting,
+    kernel: Kernel,
 }
 
 impl fmt::Debug for Session {
@@ -62,11 +64,11 @@ impl Session {
         let pending = Pending::new(Arc::clone(&metrics));
         let watchdog = AbortOnDropHandle::new(runtime.spawn(Arc::clone(&pending).watch()));
         let answering = Answering {
-            fs: Arc::clone(&fs),
             pending: Arc::clone(&pending),
             runtime: runtime.clone(),
             metrics,
             changes: fs.changes(),
+            fs: Arc::clone(&fs),
         };
         let mut config = fuser::Config::default();
         config.n_threads = Some(options.threads);
@@ -79,13 +81,25 @@ impl Session {
         let (copy, straddled) = (fd.try_clone()?, Straddled::new(fd.try_clone()?));
         let door = Door::new(Arc::clone(&fs), answering, straddled, options.clone());
         let inner = fuser::Session::from_fd(door, fd, acl, config)?;
+        let kernel = Kernel {
+            pending: Arc::clone(&pending),
+            fs: Arc::clone(&fs),
+            notifier: inner.notifier(),
+        };
         let forgetting = Forgetting::start(fs, copy, inner.notifier())?;
         Ok(Self {
             inner,
             pending,
             watchdog,
             forgetting,
+            kernel,
         })
+    }
+
+    /// What whoever looks after the session can ask and tell, also while it runs.
+    #[must_use]
+    pub fn kernel(&self) -> Kernel {
+        self.kernel.clone()
     }
 
     /// Takes requests until the mount is gone. Requests that still wait are then given up.
@@ -98,6 +112,7 @@ impl Session {
             pending,
             watchdog,
             forgetting,
+            kernel: _,
         } = self;
         let ended = inner.run();
         pending.cancel_all();

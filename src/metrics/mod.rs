@@ -1,13 +1,67 @@
 //! Every counter and gauge of the program, as typed fields, and their Prometheus text.
 //!
 //! One [`Metrics`] is made at start and handed down as `Arc`; there is no global. A test asserts on the same fields that
-//! a dashboard shows ("a warm read costs no GET").
+//! a dashboard shows ("a warm read costs no GET"). [`Metrics::described`] is the list of all of them, from which their
+//! documentation is made. Beside the counters stands the [`Journal`] of what was slow and what failed.
+
+mod journal;
+
+use std::collections::BTreeMap;
+
+pub use journal::{Asker, Journal, Record, SLOW_AFTER, WORTH_NOTING};
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-/// Declares a group of metrics: the struct, and the one function that names its fields for Prometheus.
+/// What a metric is and shows.
+trait Value {
+    /// Its type in Prometheus' words.
+    const KIND: &'static str;
+    /// What Prometheus puts behind its name.
+    const SUFFIX: &'static str;
+    fn now(&self) -> i64;
+}
+
+impl Value for Counter {
+    const KIND: &'static str = "counter";
+    const SUFFIX: &'static str = "_total";
+    fn now(&self) -> i64 {
+        i64::try_from(self.get()).unwrap_or(i64::MAX)
+    }
+}
+
+impl Value for Gauge {
+    const KIND: &'static str = "gauge";
+    const SUFFIX: &'static str = "";
+    fn now(&self) -> i64 {
+        self.get()
+    }
+}
+
+/// One metric as its documentation shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Described {
+    /// Its full name, `rolefs_oss_get_requests_total` for instance.
+    pub name: String,
+    /// `counter` or `gauge`.
+    pub kind: &'static str,
+    /// What it counts.
+    pub help: &'static str,
+    /// What it is now.
+    pub value: i64,
+}
+
+fn described<V: Value>(group: &str, field: &str, help: &'static str, value: &V) -> Described {
+    Described {
+        name: format!("rolefs_{group}_{field}{}", V::SUFFIX),
+        kind: V::KIND,
+        help,
+        value: value.now(),
+    }
+}
+
+/// Declares a group of metrics: the struct, and the functions that name its fields, for Prometheus and for us.
 macro_rules! group {
     ($(#[$doc:meta])* $group:ident { $($(#[doc = $help:literal])+ $field:ident: $kind:ty),+ $(,)? }) => {
         $(#[$doc])*
@@ -17,6 +71,10 @@ macro_rules! group {
         impl $group {
             fn register(&self, registry: &mut Registry) {
                 $(registry.register(stringify!($field), concat!($($help),+).trim(), self.$field.clone());)+
+            }
+
+            fn describe(&self, group: &str, into: &mut Vec<Described>) {
+                $(into.push(described(group, stringify!($field), concat!($($help),+).trim(), &self.$field));)+
             }
         }
     };
@@ -85,6 +143,8 @@ group! {
 group! {
     /// The byte budget.
     BufferMetrics {
+        /// Bytes of the budget: --memory.
+        total_bytes: Gauge,
         /// Bytes leased now, all classes.
         leased_bytes: Gauge,
         /// Leases that had to wait.
@@ -179,6 +239,10 @@ group! {
         staged_bytes: Gauge,
         /// Bytes of the staging directory that staged writes take now.
         staged_disk_bytes: Gauge,
+        /// Files that are not stored, as last counted.
+        unstored_files: Gauge,
+        /// Their bytes that are in no object, as last counted.
+        unstored_bytes: Gauge,
         /// Bytes copied within memory, so that chunks of which little was named could be let go.
         compacted_bytes: Counter,
         /// Staged bytes let go because OSS had them, before the file was stored.
@@ -257,6 +321,8 @@ pub struct Metrics {
     pub tree: TreeMetrics,
     /// `rolefs_fuse_…`
     pub fuse: FuseMetrics,
+    /// What was slow, and what failed. No metric.
+    pub journal: Journal,
 }
 
 impl Metrics {
@@ -291,9 +357,45 @@ impl Metrics {
     }
 }
 
+impl Metrics {
+    /// All metrics with their documentation and what they are now, group by group.
+    #[must_use]
+    pub fn described(&self) -> Vec<Described> {
+        let mut all = Vec::new();
+        self.credentials.describe("credentials", &mut all);
+        self.oss.describe("oss", &mut all);
+        self.buffer.describe("buffer", &mut all);
+        self.cache.describe("cache", &mut all);
+        self.disk.describe("disk", &mut all);
+        self.read.describe("read", &mut all);
+        self.write.describe("write", &mut all);
+        self.tree.describe("tree", &mut all);
+        self.fuse.describe("fuse", &mut all);
+        all
+    }
+
+    /// All metrics by name, as they are now.
+    #[must_use]
+    pub fn values(&self) -> BTreeMap<String, i64> {
+        let all = self.described().into_iter();
+        all.map(|metric| (metric.name, metric.value)).collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn prometheus_and_the_documentation_name_the_same_metrics() {
+        let metrics = Metrics::default();
+        let text = metrics.text();
+        let named = text.lines().filter(|line| !line.starts_with('#'));
+        let named: Vec<&str> = named.filter_map(|line| line.split(' ').next()).collect();
+        let described = metrics.described();
+        let described: Vec<&str> = described.iter().map(|at| at.name.as_str()).collect();
+        assert_eq!(named, described);
+    }
 
     #[test]
     fn every_group_is_in_the_text() {

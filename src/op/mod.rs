@@ -5,6 +5,7 @@
 //! whether the caller still wants the answer. The reply itself stays in `fuse`: below, nobody knows that there is one.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
@@ -31,6 +32,8 @@ pub struct Op {
     /// Milliseconds from `started` to the last time anything moved.
     progress_ms: AtomicU64,
     cancel: CancellationToken,
+    /// The request id of the last answer.
+    answered: Mutex<Option<Box<str>>>,
 }
 
 impl Op {
@@ -45,6 +48,7 @@ impl Op {
             started: Instant::now(),
             progress_ms: AtomicU64::new(0),
             cancel: CancellationToken::new(),
+            answered: Mutex::default(),
         }
     }
 
@@ -101,6 +105,19 @@ impl Op {
     pub fn idle(&self) -> Duration {
         let last = Duration::from_millis(self.progress_ms.load(Ordering::Relaxed));
         self.started.elapsed().saturating_sub(last)
+    }
+
+    /// A server has answered a request of this operation, under that request id.
+    pub fn answered(&self, request_id: &str) {
+        let id = Some(request_id.into());
+        *self.answered.lock().unwrap_or_else(PoisonError::into_inner) = id;
+    }
+
+    /// The request id of the last answer to a request of this operation.
+    #[must_use]
+    pub fn request_id(&self) -> Option<Box<str>> {
+        let answered = self.answered.lock();
+        answered.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Nobody wants the answer any more.

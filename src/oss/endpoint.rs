@@ -74,6 +74,16 @@ impl Endpoint {
         bare.parse::<IpAddr>().is_ok()
     }
 
+    /// True if the host is reached inside Alibaba Cloud's network only: `oss-cn-hangzhou-internal.aliyuncs.com`, and the form of a VPC
+    /// (OSS help "Regions and endpoints").
+    #[must_use]
+    pub fn is_internal(&self) -> bool {
+        let name = self.host.strip_suffix(DOMAIN);
+        name.is_some_and(|name| {
+            name.ends_with("-internal") || name.starts_with("vpc100-") || name == "internal"
+        })
+    }
+
     /// How a bucket is named here: in the path if that is asked for or if the host is an IP address or `localhost`.
     #[must_use]
     pub fn addressing(&self, path_style: bool) -> Addressing {

@@ -40,6 +40,7 @@ mod limits;
 mod links;
 mod list;
 mod multipart;
+mod note;
 mod operation;
 mod operations;
 mod progress;

@@ -163,6 +163,7 @@ impl<'a> Exchange<'a> {
             Sent::Answered(Ok(response)) => response,
             Sent::Answered(Err(error)) => {
                 tracing::debug!(op, %method, key, attempt, ms, %error, "request failed");
+                self.note(started, None, Some(&error.to_string()));
                 return Err(Failure::Transport(error));
             }
             Sent::TooEarly(response) => {
@@ -172,16 +173,23 @@ impl<'a> Exchange<'a> {
             }
             Sent::BodyStalled => {
                 tracing::debug!(op, %method, key, attempt, ms, "body stood still");
+                self.note(started, None, Some("no byte of the body was taken"));
                 return Err(Failure::Stalled("no byte of the body was taken"));
             }
             Sent::NoAnswer => {
                 tracing::debug!(op, %method, key, attempt, ms, "request timed out");
+                self.note(started, None, Some("no answer"));
                 return Err(Failure::Stalled("no answer"));
             }
         };
         let status = response.status();
         let request_id = refusal::request_id(response.headers());
         tracing::debug!(op, %method, key, attempt, status = status.as_u16(), ms, request_id, "request answered");
+        if let Some(id) = &request_id {
+            self.op.answered(id);
+        }
+        let refused = (!status.is_success()).then(|| status.to_string());
+        self.note(started, request_id, refused.as_deref());
         match status {
             StatusCode::OK | StatusCode::PARTIAL_CONTENT => {
                 if refusal::wait(response.headers()).is_some() {

@@ -293,6 +293,15 @@ impl Reader {
         Some(on_disk.object)
     }
 
+    /// Drops what is kept of a version, in memory and on disk. Who reads it now keeps what it holds.
+    pub fn forget(&self, version: &Version) {
+        self.cache.purge(version);
+        let on_disk = self.disk.get().and_then(|disk| disk.open(version));
+        if let Some(on_disk) = on_disk {
+            on_disk.object.discard();
+        }
+    }
+
     fn large_object(&self, version: &Version) -> Option<OnDisk> {
         let disk = self.disk.get().filter(|_| version.size() > BLOCK)?;
         disk.open(version)

@@ -39,6 +39,7 @@ mod cookies;
 mod crowd;
 mod file;
 mod globs;
+mod invalidate;
 mod listing;
 mod local;
 mod names;

@@ -43,6 +43,11 @@ impl Nodes {
     }
 
     /// The node in the slot of that number, if there is one.
+    pub(super) fn in_slot(&self, number: u32) -> Option<&Node> {
+        at(&self.chunks, Slot(number))
+    }
+
+    /// The same, to be changed.
     pub(super) fn in_slot_mut(&mut self, number: u32) -> Option<&mut Node> {
         let number = number as usize;
         self.chunks.get_mut(number / CHUNK)?[number % CHUNK].as_mut()

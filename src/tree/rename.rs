@@ -251,7 +251,7 @@ impl Tree {
         matches!(self.nodes[ino].what, What::Directory(Directory { .. }))
     }
 
-    fn is_at_or_below(&self, ino: Ino, above: Ino) -> bool {
+    pub(super) fn is_at_or_below(&self, ino: Ino, above: Ino) -> bool {
         let mut at = ino;
         loop {
             if at == above {

@@ -72,6 +72,7 @@ impl World {
 
     fn build(toml: Option<&str>) -> Self {
         let directory = TempDir::with_prefix("rolefs-test-").unwrap();
+        fs::create_dir(directory.path().join("run")).unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -130,7 +131,9 @@ impl World {
     /// The command `rolefs` with a clean environment and this world's endpoint and credentials.
     pub(crate) fn rolefs(&self) -> Command {
         let mut command = rolefs_at(&self.server);
-        command.env("TMPDIR", self.directory.path());
+        command
+            .env("TMPDIR", self.directory.path())
+            .env("XDG_RUNTIME_DIR", self.path("run"));
         match &self.roles {
             Some(Roles { job: Some(job), .. }) => {
                 command.env("ALIBABA_CLOUD_CREDENTIALS_URI", job.uri());

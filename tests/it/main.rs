@@ -23,6 +23,9 @@
 //! - [`preflight`]: what can be wrong before mounting is one sentence. [`background`]: the way from the prompt and back.
 //! - [`bench`]: `rolefs bench` measures, and leaves nothing behind.
 //! - [`settings`]: flags, variables, files and profiles; the form and the size of the log.
+//! - [`status`]: a living mount is looked at and told things.
+//! - [`monitoring`]: what is documented of the metrics is what there is.
+//! - [`doctor`]: what a mount needs is checked, and what is wrong told with its remedy.
 //! - [`costs`]: what writing to a mount costs in requests.
 //! - [`written`]: what programs write to a mount is stored when they are told so, and read at once.
 //! - [`wire`]: every write of the wire against a development server, with lost answers, faults and roles.
@@ -45,6 +48,7 @@ mod directories;
 mod disk_cache;
 mod disk_full;
 mod disk_slow;
+mod doctor;
 mod ending;
 mod faults;
 mod file_system;
@@ -57,6 +61,7 @@ mod launch;
 mod memory;
 mod metadata;
 mod mixed;
+mod monitoring;
 mod mount;
 mod moving;
 mod names;
@@ -68,6 +73,7 @@ mod settings;
 mod small;
 mod special;
 mod stack;
+mod status;
 mod streams;
 mod tidy;
 mod truncated;

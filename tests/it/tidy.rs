@@ -44,9 +44,11 @@ const FLOORS: &[(&str, &[&str])] = &[
         ],
     ),
     ("fuse", &["fs", "tree", "metrics", "op"]),
+    ("control", &["fuse", "fs", "credentials", "metrics"]),
     (
         "cli",
         &[
+            "control",
             "fuse",
             "fs",
             "read",

@@ -11,6 +11,7 @@ mod surroundings;
 mod target;
 mod units;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -26,8 +27,8 @@ pub(super) use disk::Disk;
 pub(super) use limits::Limits;
 pub(super) use staging::Staging;
 pub(super) use surroundings::Surroundings;
-pub(super) use units::{age, shown_age};
-use units::{duration, globs, max_bandwidth, max_qps, memory, mode, names};
+pub(super) use units::{age, duration, memory, shown_age};
+use units::{globs, max_bandwidth, max_qps, metrics_address, mode, names};
 
 /// A mount as it is meant.
 #[derive(Debug, Clone)]
@@ -59,6 +60,9 @@ pub(super) struct Config {
     pub(super) log_level: String,
     pub(super) log_style: logging::Style,
     pub(super) stats_file: Option<PathBuf>,
+    pub(super) metrics: Option<SocketAddr>,
+    pub(super) control_dir: Option<PathBuf>,
+    pub(super) slow_after: Duration,
     pub(super) limits: Limits,
 }
 
@@ -100,6 +104,9 @@ impl Config {
             log_level: args.log_level,
             log_style: log::style(&args.log_format, &args.log_size, args.log_keep)?,
             stats_file: args.stats_file.map(absolute),
+            metrics: args.metrics.as_deref().map(metrics_address).transpose()?,
+            control_dir: args.control_dir.map(absolute),
+            slow_after: duration("--slow-after", &args.slow_after)?,
             limits: Limits::for_cores(around.cores),
         })
     }

@@ -1,5 +1,6 @@
 //! Values as they are typed: durations, modes, sizes.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -18,7 +19,7 @@ const MEMORY_BYTES_DEFAULT_MAX: u64 = 4 << 30;
 const AGE_DAYS_MAX: u64 = 36_500;
 
 /// A duration with its unit, at most a day.
-pub(super) fn duration(flag: &str, text: &str) -> Result<Duration> {
+pub(in crate::cli) fn duration(flag: &str, text: &str) -> Result<Duration> {
     if text == "0" {
         return Ok(Duration::ZERO);
     }
@@ -94,7 +95,7 @@ pub(super) fn names(text: &str) -> Result<usize> {
 }
 
 /// `--memory`, or its default for a machine with so much.
-pub(super) fn memory(flag: Option<&str>, limit: u64) -> Result<u64> {
+pub(in crate::cli) fn memory(flag: Option<&str>, limit: u64) -> Result<u64> {
     let Some(text) = flag else {
         return Ok((limit / 8).clamp(MEMORY_BYTES_MIN, MEMORY_BYTES_DEFAULT_MAX));
     };
@@ -116,6 +117,17 @@ pub(super) fn max_qps(text: &str) -> Result<u64> {
         .ok()
         .filter(|&requests| requests > 0)
         .with_context(|| format!("--max-qps {text}: not a number of requests from 1 on"))
+}
+
+/// `--metrics`: a port of this machine alone, or an address and a port.
+pub(super) fn metrics_address(text: &str) -> Result<SocketAddr> {
+    let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let address = text.parse().ok();
+    address
+        .or_else(|| text.parse().ok().map(local))
+        .with_context(|| {
+            format!("--metrics {text}: not an address; write for instance 9090 or 0.0.0.0:9090")
+        })
 }
 
 /// The least `--max-bandwidth`: below, a block of 1 MiB takes longer than a caller waits.

@@ -53,10 +53,6 @@ static LEVEL: OnceLock<LogLevel> = OnceLock::new();
 ///
 /// # Errors
 /// A text that `--log-level` does not take either. Then nothing changes.
-#[expect(
-    dead_code,
-    reason = "a running mount cannot be told anything yet; for what will tell it"
-)]
 pub(super) fn set_level(level: &str) -> Result<()> {
     LEVEL.get().context("nothing is logged")?.set(level)
 }

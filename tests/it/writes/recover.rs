@@ -5,6 +5,7 @@ use std::path::Path;
 
 use rolefs::dev_server::{Fault, Operation};
 use rolefs::op::Op;
+use rolefs::oss::Condition;
 use rolefs::write::{CrashedMount, Fallocate, StagingDirectory, Standing};
 
 use super::*;
@@ -112,7 +113,7 @@ async fn what_memory_has_let_go_of_is_recovered_and_what_is_stored_is_gone() {
     assert!(recovered(&bench, directory.path()).await.is_none());
     bench.write(&file, 50 * MIB, b"more").await;
     bytes.extend_from_slice(b"more");
-    file.rename(key("moved")).unwrap_err();
+    file.rename(key("moved"), Condition::None).unwrap_err();
     let (standing, found, _) = recovered(&bench, directory.path()).await.unwrap();
     assert!(standing == Standing::Unchanged && found == bytes);
     file.unlinked();
