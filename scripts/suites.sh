@@ -3,9 +3,9 @@
 # stress-ng's file-system stressors, and the programs that training jobs write with. Prints what passed of what is
 # applicable, and every failure and skip with its reason; logs stay in target/suites/logs.
 #
-#   scripts/suites.sh                         all suites, short: some minutes
-#   scripts/suites.sh --full                  in full: fsx with 20 seeds of 10,000 operations, larger files, longer stress,
-#                                             and PyTorch, which is 5 GB
+#   scripts/suites.sh                         all suites, short, as scripts/test.sh runs them: some minutes
+#   scripts/suites.sh --full                  in full: fsx with 20 seeds of 10,000 operations, larger files, all cases of
+#                                             pjdfstest and stress-ng, longer stress, and PyTorch, which is 5 GB
 #   scripts/suites.sh --suite fsx             one suite; may be repeated
 #   scripts/suites.sh --suite applications --only git --only h5py
 #   scripts/suites.sh --on /tmp/directory     the same on a directory that is there already, as a control
@@ -21,12 +21,13 @@ tools="$repository/target/suites"
 pjdfstest_version=0.2.2
 fsx_version=0.3.2
 
-# need_crate PROGRAM VERSION: builds a program of the registry of crates, once.
+# need_crate PROGRAM VERSION: builds a program of the registry of crates, once; without optimisation, for it is the mount that
+# takes the time.
 need_crate() {
   local program="$1" version="$2" stamp="$tools/$1.version"
   [[ -x "$tools/bin/$program" && "$(cat "$stamp" 2>/dev/null)" == "$version" ]] && return
   say "builds $program $version"
-  CARGO_TARGET_DIR="$tools/build" cargo install --quiet --locked --root "$tools" --version "$version" "$program"
+  CARGO_TARGET_DIR="$tools/build" cargo install --quiet --locked --debug --root "$tools" --version "$version" "$program"
   printf '%s\n' "$version" > "$stamp"
 }
 
@@ -78,8 +79,7 @@ if wanted applications; then
   need_package tar tar --version
   venv="$tools/venv"
   need_venv "$repository/scripts/suites/requirements.txt"
-  # PyTorch of this registry is the build for GPUs, which is 5 GB with what it needs; it works without one.
-  if full; then need_venv "$repository/scripts/suites/requirements-torch.txt"; fi
+  if full; then need_venv "$repository/scripts/suites/requirements-full.txt"; fi
   python="$venv/bin/python"
 fi
 if [[ -z "${ROLEFS_SUITES_BINARIES:-}" ]]; then

@@ -4,7 +4,7 @@ from outcome import Outcome, run
 
 # Operations and seeds in full, and short.
 OPERATIONS, SEEDS = 10_000, 20
-OPERATIONS_SHORT, SEEDS_SHORT = 1000, 4
+OPERATIONS_SHORT, SEEDS_SHORT = 600, 4
 SECONDS = 1200
 # Every so many seeds the file is large: it is stored in parts, of which unchanged ones are copied.
 LARGE_EVERY = 4

@@ -123,7 +123,9 @@ def main():
         options.json.write_text(json.dumps({name: vars(outcome) for name, outcome in outcomes.items()}, indent=1))
     passed = sum(len(outcome.passed) for outcome in outcomes.values())
     failed = sum(len(outcome.failed) for outcome in outcomes.values())
-    print(f"{passed} passed, {failed} failed")
+    skipped = sum(len(outcome.skipped) for outcome in outcomes.values())
+    refused = sum(len(outcome.refused) for outcome in outcomes.values())
+    print(f"{passed} passed, {failed} failed, {refused} refused as they should be, {skipped} skipped")
     return failed > 0
 
 

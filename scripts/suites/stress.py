@@ -28,7 +28,11 @@ STRESSORS = [
     "sync-file",
     "utime",
 ]
-SECONDS, SECONDS_SHORT = 20, 8
+# Those that change names and content in the ways most unlike one another.
+STRESSORS_SHORT = ["chmod", "dentry", "dir", "fallocate", "hdd", "iomix", "link", "rename", "symlink", "utime"]
+SECONDS, SECONDS_SHORT = 20, 2
+# What a mount of objects refuses, as README says.
+REFUSED = {"link": "hard links"}
 # A stressor removes what it made after its time; every file is a request.
 CLEAN_UP_SECONDS = 180
 WORKERS = 2
@@ -47,11 +51,14 @@ def suite(place):
     """A case for each stressor; `only` holds names of any."""
     outcome = Outcome()
     seconds = SECONDS if place.full else SECONDS_SHORT
-    for stressor in place.only or STRESSORS:
+    for stressor in place.only or (STRESSORS if place.full else STRESSORS_SHORT):
         command = ["stress-ng", f"--{stressor}={WORKERS}", f"--timeout={seconds}s", f"--temp-path={place.directory}"]
         command += ["--verify", "--metrics-brief", *OPTIONS.get(stressor, [])]
         done = run(command, seconds + CLEAN_UP_SECONDS, place.logs / f"stress-{stressor}.log")
-        outcome.add(stressor, error_of(stressor, done))
+        error = error_of(stressor, done)
+        outcome.add(stressor, error)
+        if error and place.mounted and stressor in REFUSED:
+            outcome.expect(stressor, REFUSED[stressor])
     return outcome
 
 

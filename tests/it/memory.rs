@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use bytes::Bytes;
@@ -150,7 +151,9 @@ struct Container(PathBuf);
 impl Container {
     /// `None` where this process may not make one.
     fn new(limit: u64) -> Option<Self> {
-        let name = format!("rolefs-test-{}", std::process::id());
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("rolefs-test-{}-{count}", std::process::id());
         let (root, knob) = [
             ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
             ("/sys/fs/cgroup", "memory.max"),
@@ -219,6 +222,71 @@ fn a_container_of_half_a_gibibyte_holds_mount_and_readers() {
         }
     });
     assert_within(&mount, 64 * MIB);
+}
+
+/// Writes pieces to all files of a directory in turns, and closes them.
+const WRITE_IN_TURNS: &str = "
+import os, resource, sys
+directory, files, pieces = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, files + 100), hard))
+sys.stdin.readline()
+opened = [os.open(f'{directory}/{at:04}', os.O_WRONLY | os.O_CREAT) for at in range(files)]
+for piece in range(pieces):
+    for at, file in enumerate(opened):
+        bytes = f'{at:04}{piece:04}'.encode() * 8000
+        assert os.write(file, bytes) == len(bytes)
+for file in opened:
+    os.close(file)
+";
+
+/// 1,000 files are open and written in turns, in a container of half a GiB with a mount that has `memory`.
+fn a_thousand_files(memory: u64, staging: bool, pieces: usize) {
+    const FILES: usize = 1000;
+    let Some(container) = Container::new(512 * MIB) else {
+        eprintln!("no memory cgroup can be made here");
+        return;
+    };
+    let world = World::open();
+    let memory_option = format!("--memory={memory}B");
+    let mut options = vec![memory_option];
+    if staging {
+        fs::create_dir(world.path("staging")).unwrap();
+        options.push(format!("--staging-dir={}", world.path("staging").display()));
+    }
+    let options: Vec<&str> = options.iter().map(String::as_str).collect();
+    let mount = world.mount(&options);
+    container.take(mount.child.id());
+    let mut writer = Command::new("python3")
+        .args(["-c", WRITE_IN_TURNS])
+        .arg(&mount.path)
+        .args([FILES.to_string(), pieces.to_string()])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    container.take(writer.id());
+    writer.stdin.take().unwrap().write_all(b"go\n").unwrap();
+    assert!(writer.wait().unwrap().success());
+    for at in 0..FILES {
+        let expected: String = (0..pieces)
+            .map(|piece| format!("{at:04}{piece:04}").repeat(8000))
+            .collect();
+        let stored = world.server.get(BUCKET, &format!("{at:04}")).unwrap();
+        assert!(stored == expected, "{at:04}");
+    }
+    assert_eq!(world.server.upload_count(BUCKET), 0);
+    assert_within(&mount, memory);
+    mount.unmount();
+}
+
+#[test]
+fn a_thousand_files_are_open_for_writing_in_half_a_gibibyte() {
+    a_thousand_files(128 * MIB, true, 16);
+}
+
+#[test]
+fn a_thousand_files_are_open_for_writing_without_a_staging_disk() {
+    a_thousand_files(256 * MIB, false, 8);
 }
 
 #[test]

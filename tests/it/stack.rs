@@ -123,6 +123,16 @@ impl Stack {
         attr_ttl: Duration,
         names_max: usize,
     ) -> (Arc<FileSystem>, Vec<&'static str>) {
+        self.file_system_with(attr_ttl, names_max, |_| {}).await
+    }
+
+    /// The same with a writer that is set up by `set`.
+    pub(crate) async fn file_system_with(
+        &self,
+        attr_ttl: Duration,
+        names_max: usize,
+        set: impl FnOnce(&mut write::Config),
+    ) -> (Arc<FileSystem>, Vec<&'static str>) {
         let Probe {
             capabilities,
             missing,
@@ -149,8 +159,10 @@ impl Stack {
                 started: SystemTime::now(),
             },
         };
+        let mut writing = write::Config::new(&self.budget);
+        set(&mut writing);
         let writer = Writer::new(
-            write::Config::new(&self.budget),
+            writing,
             Arc::clone(&self.bucket),
             Arc::clone(&self.budget),
             fs::fetch(Arc::clone(&self.reader)),

@@ -1,9 +1,11 @@
 //! Any changes in any order, through the file system and against a naive one in memory.
 //!
 //! Several handles, names that move while they are open, directories, and a server that fails now and then. Each step has the same outcome in
-//! both; what is closed is stored; in the end the bucket holds what the model holds, and another mount shows it.
+//! both; what is closed is stored; in the end the bucket holds what the model holds, and another mount shows it. [`two`]: two mounts, and somebody else.
 
+mod calls;
 mod naive;
+mod two;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -11,12 +13,13 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use rolefs::dev_server::{FaultKind, RandomFaults, Unfinished};
-use rolefs::fs::{Error, FileSystem, Found, Maker, Process, WriteBy, WriteOpen};
+use rolefs::fs::{Error, FileSystem, Maker, Process, WriteBy, WriteOpen};
 use rolefs::op::Op;
 use rolefs::tree::{Ino, Over};
 
 use crate::harness::{BUCKET, cases, content};
 use crate::stack::{Stack, soon};
+use calls::{list, place, read_all, read_file, walk, word};
 use naive::{Model, Node};
 
 const MAKER: Maker = Maker {
@@ -93,102 +96,6 @@ struct Mounted {
     seed: u64,
     /// Whether requests fail.
     faulty: bool,
-}
-
-fn word(error: &Error) -> &'static str {
-    match error {
-        Error::NotFound => "not found",
-        Error::NotADirectory => "not a directory",
-        Error::IsADirectory => "is a directory",
-        Error::Exists => "exists",
-        Error::NotEmpty => "not empty",
-        Error::Invalid(_) => "invalid",
-        other => panic!("{other}: {other:?}"),
-    }
-}
-
-async fn walk(fs: &Arc<FileSystem>, path: &str) -> Result<Ino, &'static str> {
-    let mut at = Ino::ROOT;
-    let mut is_directory = true;
-    for name in path.split('/').filter(|name| !name.is_empty()) {
-        if !is_directory {
-            return Err("not a directory");
-        }
-        let found = match fs.lookup_known(at, name) {
-            Some(known) => known,
-            None => fs.lookup(&Op::background("test"), at, name).await,
-        };
-        match found.map_err(|error| word(&error))? {
-            Found::Entry(entry) => {
-                is_directory = entry.attributes().is_directory();
-                at = entry.attributes().ino;
-                entry.give();
-            }
-            Found::Nothing(_) => return Err("not found"),
-        }
-    }
-    Ok(at)
-}
-
-/// The directory of a path, and its name in it, as the kernel would have them.
-async fn place<'a>(fs: &Arc<FileSystem>, path: &'a str) -> Result<(Ino, &'a str), &'static str> {
-    let (above, name) = path.rsplit_once('/').unwrap_or(("", path));
-    let directory = walk(fs, above).await?;
-    match fs.attributes_known(directory) {
-        Some(Ok(attributes)) if !attributes.is_directory() => Err("not a directory"),
-        _ => Ok((directory, name)),
-    }
-}
-
-async fn read_all(fs: &Arc<FileSystem>, handle: u64) -> Result<Vec<u8>, Error> {
-    let mut all = Vec::new();
-    loop {
-        let read = match fs.try_read(handle, all.len() as u64, 1 << 20)? {
-            Ok(bytes) => bytes,
-            Err(pending) => fs.read(&Op::background("test"), pending).await?,
-        };
-        if read.with(<[u8]>::is_empty) {
-            return Ok(all);
-        }
-        read.with(|bytes| all.extend_from_slice(bytes));
-    }
-}
-
-async fn read_file(fs: &Arc<FileSystem>, path: &str) -> Result<Vec<u8>, &'static str> {
-    let ino = walk(fs, path).await?;
-    let opened = match fs.open_known(ino) {
-        Some(known) => known,
-        None => fs.open(&Op::background("test"), ino).await,
-    };
-    let handle = opened.map_err(|error| word(&error))?.handle;
-    let bytes = read_all(fs, handle).await.unwrap();
-    fs.release(handle);
-    Ok(bytes)
-}
-
-async fn list(fs: &Arc<FileSystem>, path: &str) -> Result<BTreeSet<String>, &'static str> {
-    let ino = walk(fs, path).await?;
-    let handle = fs.opendir(ino).map_err(|error| word(&error))?;
-    let mut names = BTreeSet::new();
-    let mut after = 0;
-    loop {
-        let view = fs
-            .readdir(&Op::background("test"), handle, after)
-            .await
-            .unwrap();
-        let before = after;
-        view.fill(|entry| {
-            after = entry.cookie;
-            if !matches!(entry.name, "." | "..") {
-                assert!(names.insert(entry.name.to_owned()), "{} twice", entry.name);
-            }
-            rolefs::fs::Room::More
-        });
-        if after == before {
-            fs.releasedir(handle);
-            return Ok(names);
-        }
-    }
 }
 
 impl Mounted {
