@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use super::FileSystem;
 use crate::object::Version;
-use crate::tree::Ino;
+use crate::tree::{Ino, Kind, Node};
 
 /// Names that are looked at under one lock of the tree: some hundred microseconds.
 const BATCH: u32 = 2048;
@@ -16,24 +16,44 @@ const BATCH: u32 = 2048;
 /// A name that the kernel may hold knowledge of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dropped {
-    /// Its inode.
-    pub ino: Ino,
+    /// Its inode; `None` if we know of none.
+    pub ino: Option<Ino>,
     /// The directory that it is in.
     pub parent: Ino,
     /// The name; empty for the root.
     pub name: String,
 }
 
+/// What a path leads to, as far as is known.
+enum Leads {
+    ToFile(Ino),
+    ToDirectory(Ino),
+    /// This name is the first of which nothing is known, or that it is not there.
+    Nowhere(Ino, String),
+}
+
 impl FileSystem {
     /// Drops what is known of `path`, from the mount's root, and of all below it, and forgets cached blocks of the objects there,
     /// in memory and on disk. `told` is given the names, batch after batch, for the kernel to drop them too; it is called without
     /// a lock. What is not stored yet is not touched.
-    ///
-    /// The directory that `path` is in is asked for anew as a whole, since it may have other names by now.
     pub fn invalidate(&self, path: &str, mut told: impl FnMut(Vec<Dropped>)) {
         let now = Instant::now();
-        let (top, directory) = self.deepest_known(path);
-        self.tree().invalidate(directory, now);
+        let top = match self.leads(path) {
+            Leads::ToFile(file) => {
+                self.tree().unsure(file, now);
+                file
+            }
+            Leads::ToDirectory(directory) => {
+                self.tree().invalidate(directory, now);
+                directory
+            }
+            Leads::Nowhere(parent, name) => {
+                // That it is not there is known from a listing of the directory, perhaps.
+                self.tree().invalidate(parent, now);
+                let ino = None;
+                return told(vec![Dropped { ino, parent, name }]);
+            }
+        };
         let mut from = 0;
         while let Some(next) = self.invalidate_batch(top, &mut from) {
             for version in &next.versions {
@@ -43,18 +63,19 @@ impl FileSystem {
         }
     }
 
-    /// Of `path`, the inode of as many names as are known, and the directory whose knowledge of the next name is to go.
-    fn deepest_known(&self, path: &str) -> (Ino, Ino) {
+    fn leads(&self, path: &str) -> Leads {
         let tree = self.tree();
-        let (mut at, mut directory) = (Ino::ROOT, Ino::ROOT);
+        let mut at = Ino::ROOT;
         for name in path.split('/').filter(|name| !name.is_empty()) {
-            directory = at;
             match tree.child(at, name) {
                 Some(ino) => at = ino,
-                None => return (at, at),
+                None => return Leads::Nowhere(at, name.to_owned()),
             }
         }
-        (at, directory)
+        match tree.node(at).map(Node::kind) {
+            Some(Kind::Directory) | None => Leads::ToDirectory(at),
+            Some(Kind::Object(_) | Kind::File(_) | Kind::Symlink(_)) => Leads::ToFile(at),
+        }
     }
 
     /// The next names at or below `top`, from slot `from` on; `None` when all were looked at.
@@ -73,7 +94,7 @@ impl FileSystem {
             // The kernel knows of no others.
             if node.lookups() > 0 || ino == Ino::ROOT {
                 batch.names.push(Dropped {
-                    ino,
+                    ino: Some(ino),
                     parent: node.parent(),
                     name: node.name().to_owned(),
                 });

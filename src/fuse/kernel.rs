@@ -75,7 +75,9 @@ impl Kernel {
 
     /// What the kernel does not know any more it has dropped already, and says so by an error.
     fn drop_name(&self, dropped: &Dropped) {
-        let _ = self.notifier.inval_inode(number(dropped.ino), 0, 0);
+        if let Some(ino) = dropped.ino {
+            let _ = self.notifier.inval_inode(number(ino), 0, 0);
+        }
         if !dropped.name.is_empty() {
             let name = OsStr::new(&dropped.name);
             let _ = self.notifier.inval_entry(number(dropped.parent), name);

@@ -45,6 +45,8 @@ struct Change {
     moved: Option<Instant>,
     /// The version is not the one that the node has.
     doubtful: bool,
+    /// Somebody says that it may have changed in the bucket.
+    unsure: bool,
 }
 
 impl Own {
@@ -103,26 +105,28 @@ impl Own {
 impl Tree {
     /// This mount has changed the name of `ino` at `done`.
     pub(super) fn changed(&mut self, ino: Ino, done: Instant) {
-        let (moved, doubtful) = (None, false);
+        let (moved, doubtful, unsure) = (None, false, false);
         self.note(
             ino,
             Change {
                 done,
                 moved,
                 doubtful,
+                unsure,
             },
         );
     }
 
     /// This mount has given the name to the directory `ino`, and other names to all that is below it, at `done`.
     pub(super) fn changed_below(&mut self, ino: Ino, done: Instant) {
-        let (moved, doubtful) = (Some(done), false);
+        let (moved, doubtful, unsure) = (Some(done), false, false);
         self.note(
             ino,
             Change {
                 done,
                 moved,
                 doubtful,
+                unsure,
             },
         );
     }
@@ -136,9 +140,10 @@ impl Tree {
                 change.done = change.done.max(known.done);
                 change.moved = change.moved.max(known.moved);
                 change.doubtful |= known.doubtful;
+                change.unsure |= known.unsure;
             }
             None => {
-                let is_plain = change.moved.is_none() && !change.doubtful;
+                let is_plain = change.moved.is_none() && !change.doubtful && !change.unsure;
                 if is_plain && self.floor(node.parent) >= Some(change.done) {
                     return; // what is older is not believed anyway
                 }
@@ -159,7 +164,7 @@ impl Tree {
                 continue;
             };
             node.own = false;
-            if change.doubtful {
+            if change.doubtful || change.unsure {
                 // Nobody has asked for it: whoever does will find another inode.
                 let asked = node.asked;
                 self.replace(ino, What::Unknown, asked, Place::Stale);
@@ -180,7 +185,7 @@ impl Tree {
         };
         if let Some(node) = self.nodes.get_mut(to) {
             node.own = true;
-            let (moved, doubtful) = (None, false);
+            let (moved, doubtful, unsure) = (None, false, false);
             let done = change.done;
             self.own.set(
                 to,
@@ -188,6 +193,7 @@ impl Tree {
                     done,
                     moved,
                     doubtful,
+                    unsure,
                 },
             );
             self.settle(to);
@@ -245,13 +251,14 @@ impl Tree {
             return;
         };
         node.asked = node.asked.max(now);
-        let (done, moved, doubtful) = (now, None, true);
+        let (done, moved, doubtful, unsure) = (now, None, true, false);
         self.note(
             ino,
             Change {
                 done,
                 moved,
                 doubtful,
+                unsure,
             },
         );
         self.evict(Some(ino));
@@ -263,10 +270,40 @@ impl Tree {
         is_own && change.is_some_and(|change| change.doubtful)
     }
 
+    /// Somebody says that the object or link of `ino` may be another one by now: it must be asked for with a question asked after `now`.
+    /// If it is the same it keeps its number. No effect on what is not stored yet.
+    pub fn unsure(&mut self, ino: Ino, now: Instant) {
+        let Some(node) = self.nodes.get_mut(ino).filter(|node| node.is_named()) else {
+            return;
+        };
+        if !matches!(node.what, What::Object(_) | What::Symlink(_)) || node.is_local() {
+            return;
+        }
+        node.asked = node.asked.max(now);
+        let (done, moved, doubtful, unsure) = (now, None, false, true);
+        self.note(
+            ino,
+            Change {
+                done,
+                moved,
+                doubtful,
+                unsure,
+            },
+        );
+        self.evict(Some(ino));
+    }
+
+    /// The attributes of `ino` must be asked for, whatever their age.
+    pub(super) fn is_unsure(&self, ino: Ino) -> bool {
+        let is_own = self.nodes.get(ino).is_some_and(|node| node.own);
+        let change = self.own.get(ino);
+        is_own && change.is_some_and(|change| change.unsure || change.doubtful)
+    }
+
     /// The version of `ino` is known again.
     pub(super) fn trust(&mut self, ino: Ino) {
         if let Some((_, change)) = self.own.changes.get_mut(&ino) {
-            change.doubtful = false;
+            (change.doubtful, change.unsure) = (false, false);
         }
     }
 }

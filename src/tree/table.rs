@@ -211,7 +211,7 @@ impl Tree {
         if node.is_local() {
             return Known::Fresh(ino);
         }
-        if self.is_doubtful(ino) || Some(node.asked) < moved {
+        if self.is_unsure(ino) || Some(node.asked) < moved {
             return match node.is_inode() {
                 true => Known::Expired(ino),
                 false => Known::Unknown,
@@ -254,7 +254,7 @@ impl Tree {
                 self.ttl.attributes.max(ROOT_TTL_MIN)
             }
             Place::Stale => Duration::ZERO,
-            Place::Named if self.is_passed_over(node) || self.is_doubtful(ino) => Duration::ZERO,
+            Place::Named if self.is_passed_over(node) || self.is_unsure(ino) => Duration::ZERO,
             Place::Named if Some(node.asked) < self.moved_floor(node.parent) => Duration::ZERO,
             Place::Named => self.ttl.left(node, now).unwrap_or_default(),
         }

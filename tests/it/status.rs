@@ -362,10 +362,14 @@ fn an_invalidated_path_is_asked_for_again_and_nothing_else_is() {
     assert_eq!(mount.read("data/b"), b"new b!");
     assert_eq!(mount.read("data/d"), b"new d!");
     assert_eq!(mount.read("other/c"), b"old c");
-    let mut command = world.rolefs();
-    command.arg("invalidate").arg(mount.at("other/c"));
-    assert!(output(command).status.success());
+    world.put("other/e", "e");
+    for path in ["other/c", "other/e"] {
+        let mut command = world.rolefs();
+        command.arg("invalidate").arg(mount.at(path));
+        assert!(output(command).status.success());
+    }
     assert_eq!(mount.read("other/c"), b"new c!");
+    assert_eq!(mount.read("other/e"), b"e");
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod examples;
 mod local;
 mod many;
 mod sweep;
+mod unsure;
 
 use std::collections::BTreeMap;
 
