@@ -23,7 +23,7 @@
 //! - [`preflight`]: what can be wrong before mounting is one sentence. [`background`]: the way from the prompt and back.
 //! - [`bench`]: `rolefs bench` measures, and leaves nothing behind.
 //! - [`settings`]: flags, variables, files and profiles; the form and the size of the log.
-//! - [`status`]: a living mount is looked at and told things.
+//! - [`status`]: a living mount is looked at and told things. [`invalidated`]: what is out of date is asked for again.
 //! - [`monitoring`]: what is documented of the metrics is what there is.
 //! - [`doctor`]: what a mount needs is checked, and what is wrong told with its remedy.
 //! - [`costs`]: what writing to a mount costs in requests.
@@ -56,6 +56,7 @@ mod freshness;
 mod fs_model;
 mod harness;
 mod interrupts;
+mod invalidated;
 mod kernel;
 mod kills;
 mod launch;

@@ -22,12 +22,12 @@ fn rolefs(world: &World, arguments: &[&str], mount: &Mount) -> Command {
     command
 }
 
-fn said(output: &Output) -> String {
+pub(crate) fn said(output: &Output) -> String {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_owned()).unwrap();
     text(&output.stdout) + &text(&output.stderr)
 }
 
-fn status(world: &World, mount: &Mount) -> Value {
+pub(crate) fn status(world: &World, mount: &Mount) -> Value {
     let output = output(rolefs(world, &["status", "--json"], mount));
     assert!(output.status.success(), "{}", said(&output));
     serde_json::from_slice(&output.stdout).unwrap()
@@ -331,85 +331,6 @@ fn what_is_slow_or_fails_is_shown_with_path_and_request_id() {
 }
 
 #[test]
-fn an_invalidated_path_is_asked_for_again_and_nothing_else_is() {
-    let world = World::open();
-    world.put("data/a", "old a");
-    world.put("data/b", "old b");
-    world.put("other/c", "old c");
-    let mount = world.mount(&["--immutable=**"]);
-    for path in ["data/a", "data/b", "other/c"] {
-        mount.read(path);
-    }
-    assert_eq!(fs::read_dir(mount.at("data")).unwrap().count(), 2);
-    world.put("data/a", "new a!");
-    world.put("data/b", "new b!");
-    world.put("data/d", "new d!");
-    world.put("other/c", "new c!");
-    assert_eq!(
-        mount.read("data/a"),
-        b"old a",
-        "it never changes, as was said"
-    );
-    let mut command = world.rolefs();
-    command.arg("invalidate").arg(mount.at("data"));
-    let done = output(command);
-    assert!(
-        done.status.success() && said(&done).is_empty(),
-        "{}",
-        said(&done)
-    );
-    assert_eq!(mount.read("data/a"), b"new a!");
-    assert_eq!(mount.read("data/b"), b"new b!");
-    assert_eq!(mount.read("data/d"), b"new d!");
-    assert_eq!(mount.read("other/c"), b"old c");
-    world.put("other/e", "e");
-    for path in ["other/c", "other/e"] {
-        let mut command = world.rolefs();
-        command.arg("invalidate").arg(mount.at(path));
-        assert!(output(command).status.success());
-    }
-    assert_eq!(mount.read("other/c"), b"new c!");
-    assert_eq!(mount.read("other/e"), b"e");
-}
-
-#[test]
-fn cached_blocks_of_an_invalidated_path_are_fetched_again() {
-    let world = World::open();
-    let cache = world.path("cache");
-    world.put("a", content(1, 3 << 20));
-    let option = format!("--cache-dir={}", cache.display());
-    let mount = world.mount(&[&option]);
-    let gets = || status(&world, &mount)["metrics"]["rolefs_oss_bytes_received_total"].clone();
-    mount.read("a");
-    let once = gets();
-    mount.read("a");
-    assert_eq!(gets(), once, "from a cache");
-    let mut command = world.rolefs();
-    command.arg("invalidate").arg(mount.at("a"));
-    assert!(output(command).status.success());
-    assert_eq!(mount.read("a"), content(1, 3 << 20));
-    assert_eq!(gets().as_u64(), once.as_u64().map(|bytes| 2 * bytes));
-}
-
-#[test]
-fn what_is_not_stored_survives_an_invalidation() {
-    let world = World::open();
-    world.put("data/a", "old");
-    let mount = world.mount(&[]);
-    let mut file = fs::File::create(mount.at("data/new")).unwrap();
-    file.write_all(b"written").unwrap();
-    let mut command = world.rolefs();
-    command.arg("invalidate").arg(&mount.path);
-    assert!(output(command).status.success());
-    assert_eq!(mount.read("data/new"), b"written");
-    drop(file);
-    assert_eq!(mount.read("data/a"), b"old");
-    wait_for(SOON, "it is stored", || {
-        status(&world, &mount)["staged"]["files"] == 0
-    });
-}
-
-#[test]
 fn the_log_level_changes_while_the_mount_lives() {
     let world = World::open();
     world.put("a", "a");
@@ -435,7 +356,7 @@ fn the_log_level_changes_while_the_mount_lives() {
     assert_has(&mount.log_text()[quiet..], &["DEBUG", "request answered"]);
     let wrong = set("loud");
     assert_eq!(wrong.status.code(), Some(1));
-    assert_has(&said(&wrong), &["--log-level loud", "error, warn, info"]);
+    assert_has(&said(&wrong), &["loud: write error, warn, info"]);
 }
 
 /// What an address answers to a GET.
