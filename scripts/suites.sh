@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs what others wrote to try file systems, over real mounts of the development server: pjdfstest, fsx, fio --verify,
-# stress-ng's file-system stressors, and the programs that training jobs write with. Prints what passed of what is
+# stress-ng's file-system stressors, mounts that are killed, and the programs that training jobs write with. Prints what passed of what is
 # applicable, and every failure and skip with its reason; logs stay in target/suites/logs.
 #
 #   scripts/suites.sh                         all suites, short, as scripts/test.sh runs them: some minutes

@@ -14,6 +14,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 import applications  # noqa: E402
 import fio  # noqa: E402
 import fsx  # noqa: E402
+import kills  # noqa: E402
 import pjdfstest  # noqa: E402
 import rig  # noqa: E402
 import stress  # noqa: E402
@@ -24,6 +25,7 @@ SUITES = {
     "fsx": fsx.suite,
     "fio": fio.suite,
     "stress-ng": stress.suite,
+    "kills": kills.suite,
     "applications": applications.suite,
 }
 

@@ -57,6 +57,7 @@ mod fs_model;
 mod harness;
 mod interrupts;
 mod kernel;
+mod kills;
 mod launch;
 mod memory;
 mod metadata;

@@ -50,7 +50,7 @@ impl State {
             log.give_up();
         }
         let dirty = self.draft.map().dirty_bytes();
-        if log.bytes() > 2 * dirty + WASTE_BYTES_MAX {
+        if log.is_longer_than(2 * dirty + WASTE_BYTES_MAX) {
             self.log_anew();
         }
     }
@@ -134,9 +134,7 @@ impl State {
     /// Writes the log anew: what the file consists of, without what was overwritten. Bytes that are read from the log are named at their new place.
     fn log_anew(&mut self) {
         let totals = self.draft.map().totals();
-        let is_kept = |log: &Log| log.is_kept() && !log.is_unsure();
-        let can = !self.is_committing && totals.uploaded == 0 && totals.staged <= ANEW_BYTES_MAX;
-        if !can || !self.log.as_ref().is_some_and(is_kept) {
+        if self.is_committing || totals.uploaded > 0 || totals.staged > ANEW_BYTES_MAX {
             return;
         }
         let Some(rest) = self.log.as_mut().and_then(Log::begin_anew) else {

@@ -82,6 +82,8 @@ pub(in crate::write) struct Log {
     /// Of all logs of the mount.
     number: u64,
     next_segment: u32,
+    /// It is not begun anew before it has so many bytes: the last attempt found no room.
+    anew_bytes_min: u64,
     phase: Phase,
 }
 
@@ -97,6 +99,7 @@ impl Log {
             space: Arc::clone(space),
             next_id: Arc::clone(next_id),
             next_segment: 0,
+            anew_bytes_min: 0,
             phase: Phase::Quiet,
         }
     }
@@ -244,22 +247,15 @@ impl Log {
         Some(Arc::clone(&part.chunk))
     }
 
-    /// True if all changes are logged.
-    pub(in crate::write) fn is_kept(&self) -> bool {
-        matches!(self.phase, Phase::Kept { .. })
-    }
-
-    /// Bytes on disk.
-    pub(in crate::write) fn bytes(&self) -> u64 {
+    /// True if it has more than so many bytes, and may be written anew: not while a commit may have had its effect though nobody knows.
+    pub(in crate::write) fn is_longer_than(&self, bytes: u64) -> bool {
         match &self.phase {
-            Phase::Kept { parts, .. } => parts.iter().map(|part| part.end).sum(),
-            Phase::Quiet | Phase::GivenUp(_) => 0,
+            Phase::Kept { head, parts, .. } => {
+                let long: u64 = parts.iter().map(|part| part.end).sum();
+                head.unsure.is_none() && long > bytes.max(self.anew_bytes_min)
+            }
+            Phase::Quiet | Phase::GivenUp(_) => false,
         }
-    }
-
-    /// True while a commit may have had its effect though nobody knows.
-    pub(in crate::write) fn is_unsure(&self) -> bool {
-        matches!(&self.phase, Phase::Kept { head, .. } if head.unsure.is_some())
     }
 
     /// A commit begins: what comes now is in segments of its own.
@@ -367,6 +363,8 @@ impl Log {
             }
             false => {
                 *last = rest.last;
+                let long: u64 = rest.before.iter().map(|part| part.end).sum();
+                self.anew_bytes_min = 2 * long;
                 std::mem::replace(parts, rest.before)
             }
         };
