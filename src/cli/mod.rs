@@ -6,7 +6,7 @@
 //!
 //! The commands: [`mount`] builds upwards from the credentials to the kernel and stays until the mount ends ([`ending`]),
 //! [`umount`] ends one, [`warm`] reads files through one before they are needed, [`bench`] measures one, [`cleanup`] gives up the uploads of crashed ones, [`recover`] stores what they had staged
-//! ([`connect`]: a bucket without a mount). [`preflight`] turns what can be wrong before
+//! ([`connect`]: a bucket without a mount). [`credentials`] shows what a mount would sign with, and gives it to other programs. [`preflight`] turns what can be wrong before
 //! mounting into one sentence with its remedy. [`daemon`] is the background: the same command once more, in a session of its
 //! own, that reports to its parent when the mount answers.
 
@@ -15,6 +15,7 @@ mod bench;
 mod cleanup;
 mod config;
 mod connect;
+mod credentials;
 mod daemon;
 mod disk;
 mod ending;
@@ -50,6 +51,7 @@ pub fn main() -> ExitCode {
                 Command::Cleanup(args) => cleanup::run(*args),
                 Command::Recover(args) => recover::run(*args),
                 Command::Bench(args) => bench::run(&args),
+                Command::Credentials(command) => credentials::run(*command, args.config.as_deref()),
                 Command::Config(command) => settings::run(&command, args.config.as_deref()),
             };
             (result, settings)

@@ -75,7 +75,13 @@ pub(super) fn local(config: &Config) -> Result<()> {
             &resolved,
         )?,
         Source::File(file) => outside("the credentials file", file, &resolved)?,
-        Source::Uri(_) | Source::Env => {}
+        Source::Uri(_)
+        | Source::Env
+        | Source::Oidc
+        | Source::Cli(_)
+        | Source::Ini(_)
+        | Source::Ecs(_)
+        | Source::Process(_) => {}
     }
     ensure!(
         Path::new("/dev/fuse").exists(),

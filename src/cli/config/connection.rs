@@ -43,14 +43,7 @@ impl Connection {
             .or_else(|| around.oss_endpoint.clone())
             .context("no endpoint is given; pass --endpoint or set OSS_ENDPOINT, e.g. oss-cn-hangzhou-internal.aliyuncs.com")?;
         let hold = duration("--hold", &args.hold)?;
-        let source = credentials::Source::from_str(&args.credentials).context("--credentials")?;
-        let source = match source {
-            // A mount leaves the directory it was started in.
-            credentials::Source::File(path) => {
-                credentials::Source::File(around.directory.join(path))
-            }
-            source => source,
-        };
+        let source = args.source.config(around)?;
         Ok(Self {
             bucket: target.bucket,
             prefix: target.prefix,
@@ -58,10 +51,7 @@ impl Connection {
             region: args.region,
             signature: SignatureVersion::from_str(&args.signature).context("--signature")?,
             path_style: args.path_style,
-            credentials: credentials::Config {
-                hold,
-                ..credentials::Config::new(source, around.credentials.clone())
-            },
+            credentials: credentials::Config { hold, ..source },
         })
     }
 

@@ -26,8 +26,8 @@ pub(super) use disk::Disk;
 pub(super) use limits::Limits;
 pub(super) use staging::Staging;
 pub(super) use surroundings::Surroundings;
-pub(super) use units::{age, shown_age};
-use units::{duration, globs, max_bandwidth, max_qps, memory, mode, names};
+pub(super) use units::{age, duration, shown_age};
+use units::{globs, max_bandwidth, max_qps, memory, mode, names};
 
 /// A mount as it is meant.
 #[derive(Debug, Clone)]
