@@ -23,6 +23,7 @@ use tokio::task::JoinSet;
 use super::config::ExpirationFormat;
 use super::faults::ServiceFault;
 use super::job::Shared;
+use super::metadata;
 use crate::credentials::Document;
 use crate::dev_server::auth::TokenSet;
 
@@ -164,8 +165,11 @@ async fn respond(shared: &Shared, request: &Request<Incoming>) -> Response<Full<
     let _ = wanted
         .wait_for(|(_, fault)| *fault != ServiceFault::Stall)
         .await;
-    let (status, body) = if request.method() == http::Method::GET {
-        answer(shared, request.uri().path())
+    let path = request.uri().path();
+    let (status, body) = if path.starts_with("/latest/") {
+        metadata::answer(shared, request.method(), path, request.headers())
+    } else if request.method() == http::Method::GET {
+        answer(shared, path)
     } else {
         (405, String::new())
     };
