@@ -6,7 +6,8 @@
 //!
 //! The commands: [`mount`] builds upwards from the credentials to the kernel and stays until the mount ends ([`ending`]),
 //! [`umount`] ends one, [`warm`] reads files through one before they are needed, [`bench`] measures one, [`cleanup`] gives up the uploads of crashed ones, [`recover`] stores what they had staged
-//! ([`connect`]: a bucket without a mount). [`credentials`] shows what a mount would sign with, and gives it to other programs. [`preflight`] turns what can be wrong before
+//! ([`connect`]: a bucket without a mount). [`credentials`] shows what a mount would sign with, and gives it to other programs; [`discover`]
+//! finds what a job of PAI does not have to say. [`preflight`] turns what can be wrong before
 //! mounting into one sentence with its remedy. [`daemon`] is the background: the same command once more, in a session of its
 //! own, that reports to its parent when the mount answers.
 
@@ -17,6 +18,7 @@ mod config;
 mod connect;
 mod credentials;
 mod daemon;
+mod discover;
 mod disk;
 mod ending;
 mod logging;

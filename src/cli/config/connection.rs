@@ -33,7 +33,8 @@ impl Connection {
     ) -> Result<Self> {
         let target = target.filter(|text| !text.is_empty());
         let target = Target::parse(target.context(
-            "no bucket is given; pass oss://BUCKET[.ENDPOINT][/PREFIX] or set ROLEFS_BUCKET",
+            "no bucket is given; pass oss://BUCKET[.ENDPOINT][/PREFIX] or set ROLEFS_BUCKET (a mount finds the default bucket of a workspace \
+             if PAI_WORKSPACE_ID and REGION are set)",
         )?)
         .context("bucket")?;
         let args = args.without_empty();
@@ -41,7 +42,7 @@ impl Connection {
             .endpoint
             .or(target.endpoint)
             .or_else(|| around.oss_endpoint.clone())
-            .context("no endpoint is given; pass --endpoint or set OSS_ENDPOINT, e.g. oss-cn-hangzhou-internal.aliyuncs.com")?;
+            .context("no endpoint is given; pass --endpoint or set OSS_ENDPOINT, e.g. oss-cn-hangzhou-internal.aliyuncs.com, or REGION")?;
         let hold = duration("--hold", &args.hold)?;
         let source = args.source.config(around)?;
         Ok(Self {
