@@ -3,6 +3,7 @@
 
 mod files;
 mod holding;
+mod roles;
 mod secrets;
 mod service;
 
