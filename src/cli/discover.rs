@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use super::args::ConnectionArgs;
 use super::config::{Pai, Surroundings};
-use crate::credentials::Provider;
+use crate::credentials::{Provider, Secret};
 use crate::openapi::{self, Call, Signer};
 use crate::transport::{self, Proxy, Roots};
 
@@ -166,7 +166,7 @@ async fn default_storage(
     let signer = Signer {
         access_key_id: set.access_key_id(),
         secret: set.secret().expose(),
-        token: set.token().map(|token| token.expose()),
+        token: set.token().map(Secret::expose),
     };
     let remedy = "pass the bucket, oss://BUCKET[.ENDPOINT][/PREFIX], or set ROLEFS_BUCKET";
     let is_id = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
