@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Checks the development server and a mount of it with the official Alibaba Cloud clients (oss2, alibabacloud-oss-v2,
-# alibabacloud-credentials). Arguments go to pytest: scripts/sdk_checks.sh -k presigned
+# Checks the development server, a mount of it and `rolefs credentials` with the official Alibaba Cloud clients (oss2,
+# alibabacloud-oss-v2, alibabacloud-credentials, alibabacloud-aiworkspace20210204, pyodps). Arguments go to pytest: scripts/sdk_checks.sh -k presigned
 #
 # ROLEFS_DEV_BIN and ROLEFS_BIN name other binaries than the debug build.
 set -euo pipefail

@@ -8,6 +8,7 @@ pub mod buffer;
 pub mod metrics;
 pub mod object;
 pub mod op;
+pub mod openapi;
 pub mod transport;
 // Floor 1.
 pub mod credentials;

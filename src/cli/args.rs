@@ -7,6 +7,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 use super::bench::BenchArgs;
 use super::control::{InvalidateArgs, LogLevelArgs};
+use super::credentials::{CredentialsArgs, SourceArgs};
 use super::doctor::DoctorArgs;
 use super::settings::{ConfigCommand, PROFILES};
 use super::status::StatusArgs;
@@ -35,6 +36,8 @@ pub(super) enum Command {
     Cleanup(Box<CleanupArgs>),
     /// List, restore or drop what a crashed mount has left unstored in its staging directory.
     Recover(Box<RecoverArgs>),
+    /// Show the credentials that a mount would use, or give them to other programs.
+    Credentials(Box<CredentialsArgs>),
     /// Measure what this machine and a bucket reach, through a mount and by plain requests.
     Bench(BenchArgs),
     /// Look at the options of a command and where their values are from, or at a file that sets them.
@@ -303,18 +306,8 @@ pub(super) struct ConnectionArgs {
     #[arg(long, env = "ROLEFS_REGION")]
     pub(super) region: Option<String>,
 
-    /// Where the role's credentials come from: auto, file:PATH, uri:URL or env.
-    ///
-    /// auto takes the file and the service that the platform injects, each standing in for the other, and the
-    /// environment variables when nothing is injected or when they hold a permanent key.
-    #[arg(
-        long,
-        env = "ROLEFS_CREDENTIALS",
-        hide_env_values = true, // a URL may hold a password
-        default_value = "auto",
-        value_name = "SOURCE"
-    )]
-    pub(super) credentials: String,
+    #[command(flatten)]
+    pub(super) source: SourceArgs,
 
     /// Signature version, v4 or v1. V1 only for endpoints that know no V4.
     #[arg(

@@ -47,11 +47,12 @@ pub(super) fn default_log_file(mountpoint: &Path) -> PathBuf {
     env::temp_dir().join(format!("rolefs-{uid}{slug}.log"))
 }
 
-/// Starts the child and waits until it has mounted.
-pub(super) fn spawn() -> Result<()> {
+/// Starts the child and waits until it has mounted. `found` are variables for it beside the own ones.
+pub(super) fn spawn(found: &[(&'static str, String)]) -> Result<()> {
     let mut child = Command::new(env::current_exe().context("cannot find the own executable")?)
         .args(env::args_os().skip(1))
         .env(CHILD, "1")
+        .envs(found.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()

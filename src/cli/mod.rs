@@ -6,7 +6,9 @@
 //!
 //! The commands: [`mount`] builds upwards from the credentials to the kernel and stays until the mount ends ([`ending`]),
 //! [`umount`] ends one, [`warm`] reads files through one before they are needed, [`bench`] measures one, [`cleanup`] gives up the uploads of crashed ones, [`recover`] stores what they had staged
-//! ([`connect`]: a bucket without a mount). [`status`] shows how a mount stands, [`control`] has its doors opened and tells it things. [`preflight`] turns what can be wrong before
+//! ([`connect`]: a bucket without a mount). [`status`] shows how a mount stands, [`control`] has its doors opened and tells it things.
+//! [`credentials`] shows what a mount would sign with, and gives it to other programs; [`discover`] finds what a job of PAI does not have to say.
+//! [`doctor`] checks all that a mount needs. [`preflight`] turns what can be wrong before
 //! mounting into one sentence with its remedy. [`daemon`] is the background: the same command once more, in a session of its
 //! own, that reports to its parent when the mount answers.
 
@@ -16,7 +18,9 @@ mod cleanup;
 mod config;
 mod connect;
 mod control;
+mod credentials;
 mod daemon;
+mod discover;
 mod disk;
 mod doctor;
 mod ending;
@@ -57,6 +61,7 @@ pub fn main() -> ExitCode {
                 Command::LogLevel(args) => control::log_level(&args),
                 Command::Doctor(args) => doctor::run(&args),
                 Command::Bench(args) => bench::run(&args),
+                Command::Credentials(command) => credentials::run(*command, args.config.as_deref()),
                 Command::Config(command) => settings::run(&command, args.config.as_deref()),
             };
             (result, settings)

@@ -16,7 +16,7 @@ use super::control::{self, Parts};
 use super::daemon::{self, Readiness};
 use super::ending::{self, OwnMount, Signals};
 use super::writing::{self, LastStores};
-use super::{connect, disk, logging, prefetch, preflight, process};
+use super::{connect, discover, disk, logging, prefetch, preflight, process};
 use crate::buffer::Budget;
 use crate::cache::BlockCache;
 use crate::credentials::Provider;
@@ -38,9 +38,11 @@ const FIRST_ANSWER_MAX: Duration = Duration::from_secs(10);
     clippy::print_stderr,
     reason = "the user at the prompt is told where the log is"
 )]
-pub(super) fn run(args: MountArgs) -> Result<()> {
+pub(super) fn run(mut args: MountArgs) -> Result<()> {
     process::tune_allocator();
-    let mut config = Config::new(args, Surroundings::now())?;
+    let around = Surroundings::now();
+    let found = discover::complete(&mut args.bucket, &mut args.connection, &around)?;
+    let mut config = Config::new(args, around)?;
     if config.foreground {
         return serve(&config, &mut Readiness::new()?);
     }
@@ -49,7 +51,7 @@ pub(super) fn run(args: MountArgs) -> Result<()> {
         .get_or_insert_with(|| daemon::default_log_file(&config.mountpoint))
         .clone();
     if !daemon::is_child() {
-        daemon::spawn()?;
+        daemon::spawn(&found)?;
         eprintln!(
             "rolefs: oss://{}/{} is mounted on {}; its log is {}",
             config.connection.bucket,
@@ -165,7 +167,7 @@ fn serve_on(
         parts,
         runtime.handle(),
     )?;
-    tracing::info!(bucket = config.connection.bucket, prefix = %config.connection.prefix, mountpoint = %mountpoint.display(), "mounted");
+    tracing::info!(bucket = config.connection.bucket, prefix = %config.connection.prefix, endpoint = %config.connection.endpoint, mountpoint = %mountpoint.display(), "mounted");
     if let Some(paths) = listed {
         prepared.fs.prefetch(paths);
     }

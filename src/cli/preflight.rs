@@ -90,7 +90,13 @@ fn hidden(config: &Config, resolved: &Path) -> Result<()> {
             resolved,
         )?,
         Source::File(file) => outside("the credentials file", file, resolved)?,
-        Source::Uri(_) | Source::Env => {}
+        Source::Uri(_)
+        | Source::Env
+        | Source::Oidc
+        | Source::Cli(_)
+        | Source::Ini(_)
+        | Source::Ecs(_)
+        | Source::Process(_) => {}
     }
     Ok(())
 }

@@ -59,6 +59,14 @@ impl Trouble {
         Self::Unusable(reason.into())
     }
 
+    /// The same with the name of a place before the reason.
+    pub(super) fn within(self, place: impl std::fmt::Display) -> Self {
+        match self {
+            Self::Absent(reason) => Self::Absent(format!("{place}: {reason}")),
+            Self::Unusable(reason) => Self::Unusable(format!("{place}: {reason}")),
+        }
+    }
+
     /// The reason, for a message.
     pub(super) fn reason(&self) -> &str {
         match self {

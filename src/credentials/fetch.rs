@@ -1,32 +1,31 @@
-//! Asking the sources once: a file, a service, the environment. No state, no retry.
+//! Asking the sources once, in their order. No state, no retry.
 
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::pin::pin;
-use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use bytes::Bytes;
-use http::{HeaderMap, Method, StatusCode};
+use jiff::Timestamp;
 use tokio::time::timeout;
-use zeroize::{Zeroize, Zeroizing};
 
-use super::document::{self, DOCUMENT_BYTES_MAX, Writer};
+use super::document::{self, Writer};
+use super::environment::Environment;
 use super::error::Trouble;
+use super::files::Files;
+use super::grant::{Grant, Means};
+use super::policy;
+use super::profile;
+use super::services::Services;
 use super::set::Credentials;
-use super::source::{Environment, Source, is_http_url};
+use super::source::Source;
+use super::sts::{Assume, Oidc, Sts};
 use crate::transport;
 
-/// How long a connection to the service may take. It is on the same machine.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long one question to the service, or one reading of the file, may take as a whole.
 pub(super) const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the service is waited for when the file has already given a set that will do.
 const SECOND_OPINION: Duration = Duration::from_millis(500);
-/// A file is taken as whole when two readings this far apart agree.
-const SETTLE: Duration = Duration::from_millis(20);
-/// Readings of a file that keeps changing before it is left for later.
-const SETTLE_READINGS: u32 = 5;
+/// Bytes of a file of profiles that is read.
+const PROFILES_BYTES_MAX: usize = 1 << 20;
 
 /// What one source gave.
 pub(super) type Answer = Result<Credentials, Trouble>;
@@ -37,15 +36,22 @@ pub(super) struct Offer {
     pub(super) answer: Answer,
 }
 
+impl Offer {
+    fn is_absent(&self) -> bool {
+        matches!(self.answer, Err(Trouble::Absent(_)))
+    }
+}
+
 /// The places to look at, and the means.
 #[derive(Debug)]
 pub(super) struct Places {
     source: Source,
     environment: Environment,
     file: PathBuf,
-    client: transport::Client,
-    /// One reading of a file at a time: on a hanging file system no second thread gets stuck.
-    reading: Arc<tokio::sync::Mutex<()>>,
+    /// A role to take with whatever is found.
+    assume: Option<Assume>,
+    files: Files,
+    services: Services,
 }
 
 /// True if the service is asked over HTTPS. The injected one is local and speaks plain HTTP.
@@ -53,87 +59,149 @@ fn speaks_https(source: &Source, environment: &Environment) -> bool {
     let uri = match source {
         Source::Uri(uri) => Some(uri),
         Source::Auto => environment.uri.as_ref(),
-        Source::File(_) | Source::Env => None,
+        Source::File(_)
+        | Source::Env
+        | Source::Oidc
+        | Source::Cli(_)
+        | Source::Ini(_)
+        | Source::Ecs(_)
+        | Source::Process(_) => None,
     };
     uri.is_some_and(|uri| uri.starts_with("https://"))
 }
 
 impl Places {
-    pub(super) fn new(
-        source: Source,
-        environment: Environment,
-        file: PathBuf,
-    ) -> Result<Self, transport::Error> {
-        let client = transport::Client::new(&transport::Config {
-            connect_timeout: CONNECT_TIMEOUT,
-            // Each question has its own connection: an idle one could be closed under the next question.
-            pool_idle_max: 0,
-            proxy: transport::Proxy::Never,
-            roots: if speaks_https(&source, &environment) {
-                transport::Roots::System
-            } else {
-                transport::Roots::None
-            },
-            ..transport::Config::default()
-        })?;
+    pub(super) fn new(config: super::Config) -> Result<Self, transport::Error> {
+        let environment = config.environment.without_empty();
+        let services = Services::new(speaks_https(&config.source, &environment))?;
         Ok(Self {
-            source,
-            environment: environment.without_empty(),
-            file,
-            client,
-            reading: Arc::default(),
+            source: config.source,
+            environment,
+            file: config.file,
+            assume: config.assume,
+            files: Files::default(),
+            services,
         })
     }
 
     /// False if asking again can never give anything else.
     pub(super) fn can_change(&self) -> bool {
         match self.source {
-            Source::Auto => !self.environment.has_permanent_key(),
-            Source::File(_) | Source::Uri(_) => true,
-            Source::Env => false,
+            Source::Auto => self.assume.is_some() || !self.environment.has_permanent_key(),
+            Source::Env => self.assume.is_some(),
+            Source::File(_)
+            | Source::Uri(_)
+            | Source::Oidc
+            | Source::Cli(_)
+            | Source::Ini(_)
+            | Source::Ecs(_)
+            | Source::Process(_) => true,
         }
     }
 
-    /// The file whose changes matter, if any.
+    /// The file whose changes matter, if any. A role that was taken lives on when the set it was taken with is replaced.
     pub(super) fn watched_file(&self) -> Option<&Path> {
         match &self.source {
+            _ if self.assume.is_some() => None,
             Source::Auto if self.can_change() => Some(&self.file),
             Source::File(path) => Some(path),
-            Source::Auto | Source::Uri(_) | Source::Env => None,
+            Source::Auto
+            | Source::Uri(_)
+            | Source::Env
+            | Source::Oidc
+            | Source::Cli(_)
+            | Source::Ini(_)
+            | Source::Ecs(_)
+            | Source::Process(_) => None,
         }
+    }
+
+    /// The places in the order in which they count.
+    pub(super) fn order(&self) -> Vec<Source> {
+        let injected = [
+            Source::File(self.file.clone()),
+            Source::Uri(self.environment.uri.clone().unwrap_or_default()),
+        ];
+        match &self.source {
+            Source::Auto if self.environment.has_permanent_key() => {
+                let [env, others @ ..] = self.after_injected();
+                [env].into_iter().chain(injected).chain(others).collect()
+            }
+            Source::Auto => injected.into_iter().chain(self.after_injected()).collect(),
+            named => vec![named.clone()],
+        }
+    }
+
+    /// What counts when nothing is injected.
+    fn after_injected(&self) -> [Source; 5] {
+        [
+            Source::Env,
+            Source::Oidc,
+            Source::Cli(None),
+            Source::Ini(None),
+            Source::Ecs(None),
+        ]
     }
 
     /// Asks every place that counts. `wanted` says whether a set would be adopted.
     pub(super) async fn ask(&self, wanted: impl Fn(&Credentials) -> bool) -> Vec<Offer> {
+        let Some(assume) = &self.assume else {
+            return self.ask_places(wanted).await;
+        };
+        let now = Timestamp::now();
+        let lives = |set: &Credentials| set.expiration().is_none_or(|end| end > now);
+        let mut offers = self.ask_places(lives).await;
+        let mut best: Option<usize> = None;
+        for (at, offer) in offers.iter().enumerate() {
+            let Ok(set) = &offer.answer else { continue };
+            let outlives = |other: &Offer| match &other.answer {
+                Ok(other) => policy::ends_later(set.expiration(), other.expiration()),
+                Err(_) => true,
+            };
+            if best.is_none_or(|best| outlives(&offers[best])) {
+                best = Some(at);
+            }
+        }
+        // With an expired set STS is asked all the same: it knows the time better than this machine may.
+        if let Some(best) = best {
+            let mut offer = offers.swap_remove(best);
+            offers.retain(|offer| offer.answer.is_err());
+            let sts = Sts::new(&self.environment.sts, None, None);
+            if let Ok(base) = &offer.answer {
+                let session = sts.assume_role(base, assume).await;
+                offer.answer = session.map_err(|trouble| trouble.within(&offer.origin));
+            }
+            offers.insert(best.min(offers.len()), offer);
+        }
+        offers
+    }
+
+    async fn ask_places(&self, wanted: impl Fn(&Credentials) -> bool) -> Vec<Offer> {
         match &self.source {
-            Source::Auto if self.environment.has_permanent_key() => vec![self.ask_environment()],
+            Source::Auto if self.environment.has_permanent_key() => {
+                vec![self.ask_one(Source::Env).await]
+            }
             Source::Auto => {
                 let mut offers = self.injected(wanted).await;
-                let absent = |offer: &Offer| matches!(offer.answer, Err(Trouble::Absent(_)));
-                if offers.iter().all(absent) {
-                    offers.push(self.ask_environment());
+                for source in self.after_injected() {
+                    // What is there and cannot be used is an error, not a reason to take another role.
+                    if !offers.iter().all(Offer::is_absent) {
+                        break;
+                    }
+                    offers.push(self.ask_one(source).await);
                 }
                 offers
             }
-            Source::File(path) => vec![self.ask_file(path).await],
-            Source::Uri(url) => vec![self.ask_service(url).await],
-            Source::Env => vec![self.ask_environment()],
+            named => vec![self.ask_one(named.clone()).await],
         }
     }
 
     /// The file and the service side by side. When the file has something that will do, a slow service does not
     /// matter.
     async fn injected(&self, wanted: impl Fn(&Credentials) -> bool) -> Vec<Offer> {
-        let Some(url) = &self.environment.uri else {
-            let unset = "ALIBABA_CLOUD_CREDENTIALS_URI is not set".to_owned();
-            let service = Offer {
-                origin: Source::Uri(String::new()),
-                answer: Err(Trouble::Absent(unset)),
-            };
-            return vec![self.ask_file(&self.file).await, service];
-        };
-        let mut service = pin!(self.ask_service(url));
-        let mut file = pin!(self.ask_file(&self.file));
+        let url = self.environment.uri.clone().unwrap_or_default();
+        let mut service = pin!(self.ask_one(Source::Uri(url)));
+        let mut file = pin!(self.ask_one(Source::File(self.file.clone())));
         let (file, answered) = tokio::select! {
             file = &mut file => (file, None),
             service = &mut service => (file.await, Some(service)),
@@ -153,9 +221,55 @@ impl Places {
         }
     }
 
-    fn ask_environment(&self) -> Offer {
+    /// Asks one place; what is wrong there is told with its name.
+    pub(super) async fn ask_one(&self, origin: Source) -> Offer {
+        let answer = match &origin {
+            // Never one of several: `ask_places` takes it apart.
+            Source::Auto => Err(Trouble::unusable("not a place")),
+            Source::File(path) => {
+                let answer = self.files.settled(path).await;
+                answer.map_err(|trouble| trouble.within(path.display()))
+            }
+            Source::Uri(url) if url.is_empty() => Err(Trouble::Absent(
+                "ALIBABA_CLOUD_CREDENTIALS_URI is not set".to_owned(),
+            )),
+            Source::Env => self.environment_set(),
+            Source::Oidc => match self.oidc() {
+                Ok(grant) => self.redeem(grant).await,
+                Err(trouble) => Err(trouble),
+            },
+            Source::Uri(url) => self
+                .redeem(Grant::Uri(url.clone()))
+                .await
+                .map_err(in_it(&origin)),
+            Source::Cli(profile) => self.cli(profile.as_deref()).await,
+            Source::Ini(section) => self.ini(section.as_deref()).await,
+            Source::Ecs(role) => self.metadata(role.clone()).await.map_err(in_it(&origin)),
+            Source::Process(command) => {
+                let grant = Grant::Process(command.clone());
+                self.redeem(grant).await.map_err(in_it(&origin))
+            }
+        };
+        Offer { origin, answer }
+    }
+
+    /// One reading of the watched file, to see whether a second look is worth it.
+    pub(super) async fn glance(&self, path: &Path) -> Answer {
+        self.files.glance(path).await
+    }
+
+    async fn redeem(&self, grant: Grant) -> Answer {
+        let means = Means {
+            files: &self.files,
+            services: &self.services,
+            environment: &self.environment,
+        };
+        means.redeem(grant).await
+    }
+
+    fn environment_set(&self) -> Answer {
         let known = &self.environment;
-        let answer = match (&known.access_key_id, &known.access_key_secret) {
+        match (&known.access_key_id, &known.access_key_secret) {
             (None, None) => Err(Trouble::Absent(
                 "ALIBABA_CLOUD_ACCESS_KEY_ID is not set".to_owned(),
             )),
@@ -173,162 +287,107 @@ impl Places {
                     Some(flaw) => Err(Trouble::Unusable(format!("environment: {flaw}"))),
                 }
             }
+        }
+    }
+
+    /// Only all three variables name a role that a token stands for; one of them alone may be there for something else.
+    fn oidc(&self) -> Result<Grant, Trouble> {
+        let known = &self.environment.oidc;
+        let missing = |name: &str| Trouble::Absent(format!("{name} is not set"));
+        let role = known.role_arn.as_ref();
+        let provider = known.provider_arn.clone();
+        let oidc = Oidc {
+            assume: Assume::new(role.ok_or_else(|| missing("ALIBABA_CLOUD_ROLE_ARN"))?),
+            provider_arn: provider.ok_or_else(|| missing("ALIBABA_CLOUD_OIDC_PROVIDER_ARN"))?,
+            token_file: known
+                .token_file
+                .clone()
+                .ok_or_else(|| missing("ALIBABA_CLOUD_OIDC_TOKEN_FILE"))?,
         };
-        Offer {
-            origin: Source::Env,
-            answer,
+        Ok(Grant::Oidc(
+            oidc,
+            Sts::new(&self.environment.sts, None, None),
+        ))
+    }
+
+    async fn cli(&self, profile: Option<&str>) -> Answer {
+        let known = &self.environment.profiles;
+        if known.config_disabled {
+            let reason = "ALIBABA_CLOUD_CLI_PROFILE_DISABLED is true";
+            return Err(Trouble::Absent(reason.to_owned()));
         }
-    }
-
-    /// Reads a file, for sure.
-    pub(super) async fn ask_file(&self, path: &Path) -> Offer {
-        Offer {
-            origin: Source::File(path.to_owned()),
-            answer: name(path.display(), self.settled(path).await),
-        }
-    }
-
-    /// Reads the file until two readings agree in bytes and time of change: a writer that overwrites in place could
-    /// otherwise show the key id of one set beside the token of another, in valid JSON.
-    async fn settled(&self, path: &Path) -> Answer {
-        let mut last = self.read(path).await?;
-        for _ in 0..SETTLE_READINGS {
-            tokio::time::sleep(SETTLE).await;
-            let next = self.read(path).await?;
-            if next == last {
-                return document::parse(&last.bytes, Writer::File);
-            }
-            last = next;
-        }
-        Err(Trouble::unusable("it is being written"))
-    }
-
-    /// One reading of the watched file, to see whether a second look is worth it; torn or mixed as it may be.
-    pub(super) async fn glance(&self, path: &Path) -> Answer {
-        document::parse(&self.read(path).await?.bytes, Writer::File)
-    }
-
-    async fn read(&self, path: &Path) -> Result<Reading, Trouble> {
-        let path = path.to_owned();
-        let reading = Arc::clone(&self.reading);
-        let read = async move {
-            let turn = reading.lock_owned().await;
-            tokio::task::spawn_blocking(move || {
-                let _turn = turn;
-                read_bounded(&path)
-            })
-            .await
+        let at_home = known
+            .home
+            .as_ref()
+            .map(|home| home.join(".aliyun/config.json"));
+        let Some(path) = known.config_file.clone().or(at_home) else {
+            return Err(Trouble::Absent("no profile: HOME is not set".to_owned()));
         };
-        match timeout(ATTEMPT_TIMEOUT, read).await {
-            Err(_) => Err(Trouble::unusable("reading it takes too long")),
-            Ok(Err(_)) => Err(Trouble::unusable("reading it was cut short")),
-            Ok(Ok(Ok(reading))) if reading.bytes.len() > DOCUMENT_BYTES_MAX => {
-                Err(Trouble::unusable("it is too long"))
-            }
-            Ok(Ok(Ok(reading))) => Ok(reading),
-            Ok(Ok(Err(error)))
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-                ) =>
-            {
-                Err(Trouble::Absent("not there".to_owned()))
-            }
-            Ok(Ok(Err(error))) => Err(Trouble::Unusable(error.to_string())),
-        }
-    }
-
-    async fn ask_service(&self, url: &str) -> Offer {
-        let origin = Source::Uri(url.to_owned());
-        let answer = if is_http_url(url) {
-            match timeout(ATTEMPT_TIMEOUT, self.call(url)).await {
-                Ok(answer) => answer,
-                Err(_) => Err(Trouble::unusable("no answer in time")),
-            }
-        } else {
-            Err(Trouble::unusable("not an http:// or https:// URL"))
+        let name = profile.or(known.name.as_deref());
+        let answer = match self.files.text(&path, PROFILES_BYTES_MAX).await {
+            Ok(text) => match profile::cli::grant(&text, name, &self.environment.sts) {
+                Ok(grant) => self.redeem(grant).await,
+                Err(trouble) => Err(trouble),
+            },
+            Err(trouble) => Err(trouble),
         };
-        let answer = name(&origin, answer);
-        Offer { origin, answer }
+        answer.map_err(|trouble| trouble.within(path.display()))
     }
 
-    async fn call(&self, url: &str) -> Answer {
-        let broken = |error: transport::Error| Trouble::Unusable(error.to_string());
-        let request = transport::Request {
-            method: Method::GET,
-            url: url.to_owned(),
-            headers: HeaderMap::new(),
-            body: Bytes::new(),
+    async fn ini(&self, section: Option<&str>) -> Answer {
+        let known = &self.environment.profiles;
+        // The official clients do not agree on the name; the platform's and the connectors' JSON has the second one, too.
+        let at_home = |name: &str| known.home.as_ref().map(|home| home.join(name));
+        let paths = match &known.credentials_file {
+            Some(path) => vec![path.clone()],
+            None => [".alibabacloud/credentials.ini", ".alibabacloud/credentials"]
+                .into_iter()
+                .filter_map(at_home)
+                .collect(),
         };
-        let mut response = self.client.send(request).await.map_err(broken)?;
-        let status = response.status();
-        if status != StatusCode::OK {
-            return Err(Trouble::Unusable(format!("status {}", status.as_u16())));
-        }
-        // All the room there can be, at once: a vector that grows leaves copies behind.
-        let mut body = Zeroizing::new(Vec::with_capacity(DOCUMENT_BYTES_MAX));
-        while let Some(chunk) = response.chunk().await.map_err(broken)? {
-            if body.len() + chunk.len() > DOCUMENT_BYTES_MAX {
-                return Err(Trouble::unusable("the answer is too long"));
+        let name = section.or(known.name.as_deref()).unwrap_or("default");
+        let mut answer = Err(Trouble::Absent("no ini file: HOME is not set".to_owned()));
+        for path in paths {
+            answer = match self.files.text(&path, PROFILES_BYTES_MAX).await {
+                Ok(text) if text.trim_start().starts_with('{') => {
+                    document::parse(text.as_bytes(), Writer::File)
+                }
+                Ok(text) => match profile::ini::grant(&text, name, &self.environment.sts) {
+                    Ok(grant) => self.redeem(grant).await,
+                    Err(trouble) => Err(trouble),
+                },
+                Err(trouble) => Err(trouble),
             }
-            body.extend_from_slice(&chunk);
-            wipe(chunk);
+            .map_err(|trouble| trouble.within(path.display()));
+            if !matches!(answer, Err(Trouble::Absent(_))) {
+                break;
+            }
         }
-        document::parse(&body, Writer::Service)
+        answer
     }
-}
 
-/// Puts the name of a place before what is wrong with it.
-fn name(place: impl std::fmt::Display, answer: Answer) -> Answer {
-    answer.map_err(|trouble| match trouble {
-        Trouble::Absent(reason) => Trouble::Absent(format!("{place}: {reason}")),
-        Trouble::Unusable(reason) => Trouble::Unusable(format!("{place}: {reason}")),
-    })
-}
-
-/// Wipes a piece of a body, unless the HTTP library still shares its memory.
-fn wipe(chunk: Bytes) {
-    if let Ok(mut own) = chunk.try_into_mut() {
-        own.as_mut().zeroize();
-    }
-}
-
-/// A file as it was at one moment, or while it was being written.
-#[derive(PartialEq, Eq)]
-struct Reading {
-    bytes: Zeroizing<Vec<u8>>,
-    /// Bytes alone would not do: a slow writer may be in a stretch in which the old and the new text are the same.
-    changed: SystemTime,
-}
-
-fn read_bounded(path: &Path) -> io::Result<Reading> {
-    let mut file = std::fs::File::open(path)?;
-    let mut bytes = Zeroizing::new(Vec::with_capacity(DOCUMENT_BYTES_MAX + 1));
-    (&mut file)
-        .take(DOCUMENT_BYTES_MAX as u64 + 1)
-        .read_to_end(&mut bytes)?;
-    let changed = file.metadata()?.modified()?;
-    Ok(Reading { bytes, changed })
-}
-
-#[cfg(test)]
-mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test may panic")]
-    use super::*;
-
-    #[test]
-    fn readings_with_a_write_between_them_do_not_agree_although_their_bytes_do() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(&file, "same").unwrap();
-        let before = read_bounded(file.path()).unwrap();
-        let deadline = std::time::Instant::now() + Duration::from_secs(5);
-        // The kernel's clock of files moves in ticks.
-        while file.path().metadata().unwrap().modified().unwrap() == before.changed {
-            assert!(std::time::Instant::now() < deadline);
-            std::fs::write(&file, "same").unwrap();
+    /// The instance's role. What is only found, not named, is not taken in a container of PAI: it would not be the job's.
+    async fn metadata(&self, role: Option<String>) -> Answer {
+        let known = &self.environment.metadata;
+        let is_named = matches!(self.source, Source::Ecs(_));
+        if known.disabled && !is_named {
+            let reason = "ALIBABA_CLOUD_ECS_METADATA_DISABLED is true";
+            return Err(Trouble::Absent(reason.to_owned()));
         }
-        let after = read_bounded(file.path()).unwrap();
-        assert!(before.bytes == after.bytes && before != after);
-        assert!(after == read_bounded(file.path()).unwrap());
+        if known.in_pai && known.role.is_none() && !is_named {
+            let reason = "not asked in a container of PAI: the instance's role is not the job's; name it by --credentials ecs";
+            return Err(Trouble::Absent(reason.to_owned()));
+        }
+        self.redeem(Grant::Ecs(role)).await
     }
+
+    /// Asks STS whose set it is.
+    pub(super) async fn caller(&self, set: &Credentials) -> Result<String, Trouble> {
+        let sts = Sts::new(&self.environment.sts, None, None);
+        sts.caller(set).await
+    }
+}
+
+fn in_it(origin: &Source) -> impl FnOnce(Trouble) -> Trouble {
+    move |trouble| trouble.within(origin)
 }

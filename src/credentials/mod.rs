@@ -22,6 +22,17 @@
 //!    that is slow is not waited for if the file has a set that will do.
 //! 3. A temporary set in the environment, only if neither the file nor the variable of the service is there. Nobody knows
 //!    when it ends and nobody can renew it; as soon as something is injected, that is used instead.
+//! 4. What else the official chain knows, in its order, each only if nothing was there before: a role by a token of the
+//!    cluster (OIDC), the profile of the command-line tool, the ini file, the role of the ECS instance. In a container of PAI
+//!    the instance is not asked: its role is not the job's.
+//!
+//! The first place where something is decides, also if it cannot be used: to take another role instead would hide what is
+//! wrong, and show another one's data. ([`survey()`] tells what each place says.) With [`Config::assume`] the set that is
+//! found takes a role, and the session of that role is the set.
+//!
+//! # Grants
+//! A profile says how a set is got (`grant`): it stands there, a service or a command gives it, STS gives it for a token or for
+//! another set. Nothing of it is kept between attempts: files, tokens and profiles are read anew for each.
 //!
 //! # Files
 //! The file is read whole about once a second and compared by content: rename, rewriting in place and the swap of a symbolic
@@ -32,25 +43,37 @@
 //! quotes a document. What the HTTP library and serde keep for a moment is out of reach.
 
 mod document;
+mod environment;
 mod error;
 mod fetch;
+mod files;
+mod grant;
 mod outlook;
 mod policy;
+mod process;
+mod profile;
 mod provider;
+mod services;
 mod set;
 mod source;
 mod state;
+mod sts;
+mod survey;
 #[cfg(test)]
 mod tests;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use document::Document;
+pub use environment::Environment;
 pub use error::Error;
 pub use outlook::Outlook;
 pub use provider::Provider;
 pub use set::{Credentials, Secret};
-pub use source::{Environment, Source, SourceError};
+pub use source::{Source, SourceError};
+pub use sts::{Assume, DURATION_MAX_SECONDS, DURATION_MIN_SECONDS};
+pub use survey::{Finding, Survey, survey};
 
 /// Where PAI DLC injects the file: JSON without `Code` (PAI documentation, "Configure a RAM role for a DLC job").
 pub const INJECTED_FILE: &str = "/mnt/.alibabacloud/credentials";
@@ -70,6 +93,8 @@ pub struct Config {
     pub environment: Environment,
     /// The file that [`Source::Auto`] looks at. Default [`INJECTED_FILE`].
     pub file: PathBuf,
+    /// A role to take with the set that is found. Default: none.
+    pub assume: Option<Assume>,
     /// How long a request is held while there are no credentials. Default [`HOLD`].
     pub hold: Duration,
     /// How long the first set is waited for. Default [`START_WAIT`].
@@ -86,6 +111,7 @@ impl Config {
             source,
             environment,
             file: PathBuf::from(INJECTED_FILE),
+            assume: None,
             hold: HOLD,
             start_wait: START_WAIT,
             poll: FILE_POLL,

@@ -14,6 +14,7 @@ use super::fetch::{Offer, Places};
 use super::outlook::Outlook;
 use super::policy::Verdict;
 use super::set::Credentials;
+use super::source::Source;
 use super::state::{Look, Outcome, State};
 use crate::metrics::Metrics;
 
@@ -56,12 +57,12 @@ impl Provider {
     /// # Errors
     /// [`Error::Setup`] if no HTTP client can be made.
     pub fn new(config: Config, metrics: Arc<Metrics>) -> Result<Arc<Self>, Error> {
-        let places = Places::new(config.source, config.environment, config.file)?;
+        let (hold, start_wait, poll) = (config.hold, config.start_wait, config.poll);
         let inner = Arc::new(Inner {
-            places,
-            hold: config.hold,
-            start_wait: config.start_wait,
-            poll: config.poll,
+            places: Places::new(config)?,
+            hold,
+            start_wait,
+            poll,
             metrics,
             state: Mutex::default(),
             rounds: watch::Sender::new(0),
@@ -270,7 +271,7 @@ impl Inner {
             Err(Trouble::Unusable(_)) => return false,
         };
         if news {
-            let offer = self.places.ask_file(path).await;
+            let offer = self.places.ask_one(Source::File(path.to_owned())).await;
             return self.take(offer);
         }
         true
@@ -319,8 +320,8 @@ impl Inner {
                     .set(end.map_or(0, Timestamp::as_second));
                 let what = if *first { "found" } else { "renewed" };
                 let expires = end.map_or_else(|| "never".to_owned(), |end| end.to_string());
-                let key = credentials.short_id();
-                tracing::info!(source = %origin, expires, key, "credentials {what}");
+                let (key, role) = (credentials.short_id(), credentials.role());
+                tracing::info!(source = %origin, role, expires, key, "credentials {what}");
             }
             Outcome::Nothing => {
                 tracing::debug!("credentials are due, and the sources have no newer ones yet");

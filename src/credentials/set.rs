@@ -68,6 +68,7 @@ pub struct Credentials {
     secret: Secret,
     token: Option<Secret>,
     expiration: Option<Timestamp>,
+    role: Option<String>,
 }
 
 impl Credentials {
@@ -84,7 +85,21 @@ impl Credentials {
             secret,
             token,
             expiration,
+            role: None,
         }
+    }
+
+    /// The same set, of which the source says whose it is.
+    #[must_use]
+    pub(super) fn with_role(mut self, role: impl Into<String>) -> Self {
+        self.role = Some(role.into());
+        self
+    }
+
+    /// The role's name or ARN, if the source says it; the platform's does not.
+    #[must_use]
+    pub fn role(&self) -> Option<&str> {
+        self.role.as_deref()
     }
 
     /// The access key id; `STS.…` of a role.
@@ -156,6 +171,7 @@ impl fmt::Debug for Credentials {
             .field("secret", &self.secret)
             .field("token", &self.token)
             .field("expiration", &self.expiration)
+            .field("role", &self.role)
             .finish()
     }
 }

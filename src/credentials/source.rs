@@ -4,12 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use super::set::{Secret, short};
-
-/// Where credentials come from: `auto`, `file:PATH`, `uri:URL` or `env`.
-///
-/// A closed set: what else the official chain knows (OIDC, CLI profile, ini profile, ECS metadata) becomes further
-/// variants here.
+/// Where credentials come from: `auto`, `file:PATH`, `uri:URL`, `env`, or what else the official chain knows.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Source {
     /// What the job has; see the room's essay for the order.
@@ -20,13 +15,26 @@ pub enum Source {
     Uri(String),
     /// `ALIBABA_CLOUD_ACCESS_KEY_ID`, `…_ACCESS_KEY_SECRET` and `…_SECURITY_TOKEN` as they were at start.
     Env,
+    /// A role that a token of the cluster stands for (RRSA), by the variables `ALIBABA_CLOUD_ROLE_ARN`,
+    /// `…_OIDC_PROVIDER_ARN` and `…_OIDC_TOKEN_FILE`.
+    Oidc,
+    /// A profile of the command-line tool `aliyun`, by default the current one.
+    Cli(Option<String>),
+    /// A section of the ini file of the SDKs, by default `default`.
+    Ini(Option<String>),
+    /// The role of the ECS instance, by default the one that its metadata service names.
+    Ecs(Option<String>),
+    /// A command that prints a set as JSON. Split into words as a shell would, and run without one.
+    Process(String),
 }
 
 /// Why a text names no [`Source`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SourceError {
-    /// Not one of the four forms. The text is not repeated: someone may have pasted a key.
-    #[error("not a credentials source: give auto, file:PATH, uri:URL or env")]
+    /// None of the forms. The text is not repeated: someone may have pasted a key.
+    #[error(
+        "not a credentials source: give auto, file:PATH, uri:URL, env, oidc, cli[:PROFILE], ini[:SECTION], ecs[:ROLE] or process:COMMAND"
+    )]
     Unknown,
     /// `file:` and nothing after it.
     #[error("file: needs a path, for instance file:/mnt/.alibabacloud/credentials")]
@@ -34,15 +42,30 @@ pub enum SourceError {
     /// `uri:` and no http or https URL after it.
     #[error("uri: needs an http:// or https:// URL with a host and no blanks")]
     NoUrl,
+    /// `process:` and no command after it, or one whose quotes do not match.
+    #[error("process: needs a command that prints a set, with matching quotes")]
+    NoCommand,
 }
 
 impl FromStr for Source {
     type Err = SourceError;
 
     fn from_str(text: &str) -> Result<Self, SourceError> {
+        let name = |name: &str| (!name.is_empty()).then(|| name.to_owned());
         match (text, text.split_once(':')) {
             ("auto", _) => Ok(Self::Auto),
             ("env", _) => Ok(Self::Env),
+            ("oidc", _) => Ok(Self::Oidc),
+            ("cli", _) => Ok(Self::Cli(None)),
+            ("ini", _) => Ok(Self::Ini(None)),
+            ("ecs", _) => Ok(Self::Ecs(None)),
+            (_, Some(("cli", profile))) => Ok(Self::Cli(name(profile))),
+            (_, Some(("ini", section))) => Ok(Self::Ini(name(section))),
+            (_, Some(("ecs", role))) => Ok(Self::Ecs(name(role))),
+            (_, Some(("process", command))) => match shlex::split(command) {
+                Some(words) if !words.is_empty() => Ok(Self::Process(command.to_owned())),
+                Some(_) | None => Err(SourceError::NoCommand),
+            },
             (_, Some(("file", ""))) => Err(SourceError::NoPath),
             (_, Some(("file", path))) => Ok(Self::File(PathBuf::from(path))),
             (_, Some(("uri", url))) if is_http_url(url) => Ok(Self::Uri(url.to_owned())),
@@ -52,14 +75,24 @@ impl FromStr for Source {
     }
 }
 
-/// The form that [`Source::from_str`] takes, except that a URL is shown without user, password, query and fragment.
+/// The form that [`Source::from_str`] takes, except that a URL is shown without user, password, query and fragment, and of
+/// a command the program alone.
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let named = |f: &mut fmt::Formatter<'_>, kind: &str, name: &Option<String>| match name {
+            Some(name) => write!(f, "{kind}:{name}"),
+            None => f.write_str(kind),
+        };
         match self {
             Self::Auto => f.write_str("auto"),
             Self::File(path) => write!(f, "file:{}", path.display()),
             Self::Uri(url) => write!(f, "uri:{}", shown_url(url)),
             Self::Env => f.write_str("env"),
+            Self::Oidc => f.write_str("oidc"),
+            Self::Cli(profile) => named(f, "cli", profile),
+            Self::Ini(section) => named(f, "ini", section),
+            Self::Ecs(role) => named(f, "ecs", role),
+            Self::Process(command) => write!(f, "process:{}", program(command)),
         }
     }
 }
@@ -68,6 +101,11 @@ impl fmt::Debug for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Source({self})")
     }
+}
+
+/// The first word of a command; what follows may be secret.
+fn program(command: &str) -> &str {
+    command.split_whitespace().next().unwrap_or_default()
 }
 
 /// True if a request can be sent to `url`.
@@ -83,69 +121,12 @@ pub(super) fn is_http_url(url: &str) -> bool {
 }
 
 /// Scheme, host, port and path of a URL: the parts that hold no secret.
-fn shown_url(url: &str) -> String {
+pub(super) fn shown_url(url: &str) -> String {
     let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
     let rest = rest.split(['?', '#']).next().unwrap_or(rest);
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     let host = authority.rsplit('@').next().unwrap_or(authority);
     format!("{scheme}://{host}{path}")
-}
-
-/// What the process's environment says of credentials: a snapshot that `cli` takes once, at start.
-///
-/// An empty variable is an absent one. `Debug` shows no secret.
-#[derive(Clone, Default)]
-pub struct Environment {
-    /// `ALIBABA_CLOUD_CREDENTIALS_URI`.
-    pub uri: Option<String>,
-    /// `ALIBABA_CLOUD_ACCESS_KEY_ID`.
-    pub access_key_id: Option<String>,
-    /// `ALIBABA_CLOUD_ACCESS_KEY_SECRET`.
-    pub access_key_secret: Option<Secret>,
-    /// `ALIBABA_CLOUD_SECURITY_TOKEN`.
-    pub security_token: Option<Secret>,
-}
-
-impl Environment {
-    /// Asks `variable` for each name that matters; empty answers count as none.
-    pub fn read(variable: impl Fn(&str) -> Option<String>) -> Self {
-        let ask = |name| variable(name).filter(|value| !value.is_empty());
-        Self {
-            uri: ask("ALIBABA_CLOUD_CREDENTIALS_URI"),
-            access_key_id: ask("ALIBABA_CLOUD_ACCESS_KEY_ID"),
-            access_key_secret: ask("ALIBABA_CLOUD_ACCESS_KEY_SECRET").map(Secret::new),
-            security_token: ask("ALIBABA_CLOUD_SECURITY_TOKEN").map(Secret::new),
-        }
-    }
-
-    /// The same with empty values made absent, for a snapshot that was not taken by [`Environment::read`].
-    pub(super) fn without_empty(mut self) -> Self {
-        let full = |secret: &Secret| !secret.expose().is_empty();
-        self.uri = self.uri.filter(|value| !value.is_empty());
-        self.access_key_id = self.access_key_id.filter(|value| !value.is_empty());
-        self.access_key_secret = self.access_key_secret.filter(full);
-        self.security_token = self.security_token.filter(full);
-        self
-    }
-
-    /// True if it holds a key that is not temporary: id and secret without a token.
-    pub(super) fn has_permanent_key(&self) -> bool {
-        let sts = |id: &String| id.starts_with("STS.");
-        self.access_key_id.as_ref().is_some_and(|id| !sts(id))
-            && self.access_key_secret.is_some()
-            && self.security_token.is_none()
-    }
-}
-
-impl fmt::Debug for Environment {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Environment")
-            .field("uri", &self.uri.as_deref().map(shown_url))
-            .field("access_key_id", &self.access_key_id.as_deref().map(short))
-            .field("access_key_secret", &self.access_key_secret)
-            .field("security_token", &self.security_token)
-            .finish()
-    }
 }
 
 #[cfg(test)]
@@ -154,10 +135,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_four_forms_parse_and_print() {
+    fn the_forms_parse_and_print() {
         for text in [
             "auto",
             "env",
+            "oidc",
+            "cli",
+            "cli:me",
+            "ini:a b",
+            "ecs",
+            "ecs:role",
+            "process:/usr/bin/keys",
             "file:/a b/c",
             "file:relative",
             "uri:http://localhost:7002/api/v1/credentials/0",
@@ -179,6 +167,9 @@ mod tests {
             ("uri:http://", SourceError::NoUrl),
             ("uri:http:///x", SourceError::NoUrl),
             ("uri:http://a b/", SourceError::NoUrl),
+            ("process: ", SourceError::NoCommand),
+            ("process:sh -c 'topsecret", SourceError::NoCommand),
+            ("ecs2", SourceError::Unknown),
         ] {
             let refused = text.parse::<Source>().unwrap_err();
             assert_eq!(refused, error, "{text}");
@@ -192,12 +183,7 @@ mod tests {
         let source: Source = "uri:http://me:pass@h:1/p?key=x#y".parse().unwrap();
         assert_eq!(source.to_string(), "uri:http://h:1/p");
         assert_eq!(format!("{source:?}"), "Source(uri:http://h:1/p)");
-    }
-
-    #[test]
-    fn empty_variables_are_absent() {
-        let environment = Environment::read(|_| Some(String::new()));
-        assert!(environment.uri.is_none() && environment.access_key_id.is_none());
-        assert!(environment.access_key_secret.is_none() && environment.security_token.is_none());
+        let source: Source = "process:/bin/keys --password hush".parse().unwrap();
+        assert_eq!(source.to_string(), "process:/bin/keys");
     }
 }

@@ -341,7 +341,12 @@ impl Held {
 }
 
 /// Why a set that was offered is not adopted.
-fn complaint(origin: &Source, verdict: Verdict, offered: &Credentials, now: Timestamp) -> Trouble {
+pub(super) fn complaint(
+    origin: &Source,
+    verdict: Verdict,
+    offered: &Credentials,
+    now: Timestamp,
+) -> Trouble {
     let what = match verdict {
         Verdict::Adopt => "has a set that will do".to_owned(),
         Verdict::Same => "still has the same set".to_owned(),

@@ -13,6 +13,8 @@
 //!
 //! **Versions** are kept in memory: what is no longer current ends with the server. **Encryption** is told, never done.
 //!
+//! **Beside OSS** it answers what a job asks of STS and of AIWorkSpace, at the same address ([`openapi`]).
+//!
 //! **What it does not have** it refuses with 501 `NotImplemented`: ACLs, restores, sealing, listing of versions, making and
 //! changing buckets. A test that passes against it did not pass by being ignored.
 
@@ -21,6 +23,7 @@ pub mod auth;
 mod direct;
 mod error;
 mod faults;
+mod openapi;
 mod operation;
 mod ops;
 mod request;

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::answer::{Answer, http_date};
 use super::error::OssError;
 use super::faults::{Fault, FaultPlan};
+use super::openapi;
 use super::operation::Operation;
 use super::ops::{self, Service};
 use super::request::Incoming;
@@ -49,6 +50,12 @@ impl Server {
         let (head, mut body) = request.into_parts();
         let id = self.next_request.fetch_add(1, Ordering::Relaxed);
         let id = format!("{id:024X}");
+        if let Some(auth) = self.service.auth.as_ref()
+            && openapi::is_for(&head)
+        {
+            let answer = openapi::answer(auth, &head, &mut body, &id).await;
+            return Ok(self.sent(answer, None, &control));
+        }
         let parsed = Incoming::parse(&head)
             .and_then(|request| Ok((self.service.operation(&request)?, request)));
         let (fault, result) = match parsed {

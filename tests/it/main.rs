@@ -19,6 +19,7 @@
 //! - [`moving`]: names that change while files are written.
 //! - [`fs_model`]: any changes in any order, against a naive file system.
 //! - [`credentials`]: sets that rotate, run out, come late or torn, and stay secret.
+//! - [`sources`]: where credentials come from beside what is injected, what is shown of them, and other programs that get them.
 //! - [`roles`]: what a role may not do is named, at start and later.
 //! - [`preflight`]: what can be wrong before mounting is one sentence. [`background`]: the way from the prompt and back.
 //! - [`bench`]: `rolefs bench` measures, and leaves nothing behind.
@@ -73,6 +74,7 @@ mod replaced;
 mod roles;
 mod settings;
 mod small;
+mod sources;
 mod special;
 mod stack;
 mod status;

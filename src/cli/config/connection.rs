@@ -33,7 +33,8 @@ impl Connection {
     ) -> Result<Self> {
         let target = target.filter(|text| !text.is_empty());
         let target = Target::parse(target.context(
-            "no bucket is given; pass oss://BUCKET[.ENDPOINT][/PREFIX] or set ROLEFS_BUCKET",
+            "no bucket is given; pass oss://BUCKET[.ENDPOINT][/PREFIX] or set ROLEFS_BUCKET (a mount finds the default bucket of a workspace \
+             if PAI_WORKSPACE_ID and REGION are set)",
         )?)
         .context("bucket")?;
         let args = args.without_empty();
@@ -41,16 +42,9 @@ impl Connection {
             .endpoint
             .or(target.endpoint)
             .or_else(|| around.oss_endpoint.clone())
-            .context("no endpoint is given; pass --endpoint or set OSS_ENDPOINT, e.g. oss-cn-hangzhou-internal.aliyuncs.com")?;
+            .context("no endpoint is given; pass --endpoint or set OSS_ENDPOINT, e.g. oss-cn-hangzhou-internal.aliyuncs.com, or REGION")?;
         let hold = duration("--hold", &args.hold)?;
-        let source = credentials::Source::from_str(&args.credentials).context("--credentials")?;
-        let source = match source {
-            // A mount leaves the directory it was started in.
-            credentials::Source::File(path) => {
-                credentials::Source::File(around.directory.join(path))
-            }
-            source => source,
-        };
+        let source = args.source.config(around)?;
         Ok(Self {
             bucket: target.bucket,
             prefix: target.prefix,
@@ -58,10 +52,7 @@ impl Connection {
             region: args.region,
             signature: SignatureVersion::from_str(&args.signature).context("--signature")?,
             path_style: args.path_style,
-            credentials: credentials::Config {
-                hold,
-                ..credentials::Config::new(source, around.credentials.clone())
-            },
+            credentials: credentials::Config { hold, ..source },
         })
     }
 

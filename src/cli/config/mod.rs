@@ -26,7 +26,7 @@ pub(super) use connection::Connection;
 pub(super) use disk::Disk;
 pub(super) use limits::Limits;
 pub(super) use staging::Staging;
-pub(super) use surroundings::Surroundings;
+pub(super) use surroundings::{Pai, Surroundings};
 pub(super) use units::{age, duration, memory, shown_age};
 use units::{globs, max_bandwidth, max_qps, metrics_address, mode, names};
 

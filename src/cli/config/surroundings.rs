@@ -13,6 +13,8 @@ pub(in crate::cli) struct Surroundings {
     pub(in crate::cli) oss_endpoint: Option<String>,
     /// The credentials variables.
     pub(in crate::cli) credentials: credentials::Environment,
+    /// What a container of PAI is told.
+    pub(in crate::cli) pai: Pai,
     /// The smaller of the machine's memory and the cgroup's limit.
     pub(in crate::cli) memory_limit: u64,
     /// Cores this process may use.
@@ -24,13 +26,33 @@ pub(in crate::cli) struct Surroundings {
     pub(in crate::cli) directory: PathBuf,
 }
 
+/// What a container of PAI is told of itself; by the names that PAI's own SDK goes by, the older ones too (undocumented).
+#[derive(Debug, Clone, Default)]
+pub(in crate::cli) struct Pai {
+    /// `PAI_WORKSPACE_ID`, or `PAI_AI_WORKSPACE_ID`.
+    pub(in crate::cli) workspace: Option<String>,
+    /// `REGION`, or `dsw_region`.
+    pub(in crate::cli) region: Option<String>,
+    /// `ROLEFS_AIWORKSPACE_ENDPOINT`, instead of the hosts of the region: for tests.
+    pub(in crate::cli) workspace_endpoint: Option<String>,
+}
+
 impl Surroundings {
     /// Reads them.
     pub(in crate::cli) fn now() -> Self {
         let variable = |name: &str| env::var(name).ok();
+        let first = |names: &[&str]| {
+            let mut values = names.iter().filter_map(|name| variable(name));
+            values.find(|value| !value.is_empty())
+        };
         Self {
             oss_endpoint: variable("OSS_ENDPOINT").filter(|value| !value.is_empty()),
             credentials: credentials::Environment::read(variable),
+            pai: Pai {
+                workspace: first(&["PAI_WORKSPACE_ID", "PAI_AI_WORKSPACE_ID"]),
+                region: first(&["REGION", "dsw_region"]),
+                workspace_endpoint: first(&["ROLEFS_AIWORKSPACE_ENDPOINT"]),
+            },
             memory_limit: memory_limit(),
             cores: std::thread::available_parallelism().map_or(2, usize::from),
             uid: nix::unistd::geteuid().as_raw(),

@@ -3,6 +3,7 @@
 
 mod files;
 mod holding;
+mod roles;
 mod secrets;
 mod service;
 
@@ -135,10 +136,14 @@ fn nowhere() -> &'static Path {
     Path::new("/nonexistent/credentials")
 }
 
-/// Environment with the given `ALIBABA_CLOUD_…` variables.
+/// Environment with the given `ALIBABA_CLOUD_…` variables. This machine's metadata service is not asked unless it is named.
 fn environment(variables: &[(&str, &str)]) -> Environment {
     Environment::read(|name| {
-        let name = name.strip_prefix("ALIBABA_CLOUD_").unwrap();
+        let name = name.strip_prefix("ALIBABA_CLOUD_").unwrap_or(name);
+        if name == "ECS_METADATA_DISABLED" {
+            let named = |(name, _): &(&str, &str)| *name == "ROLEFS_ECS_METADATA_ENDPOINT";
+            return Some((!variables.iter().any(named)).to_string());
+        }
         let found = variables.iter().find(|(known, _)| *known == name);
         found.map(|(_, value)| (*value).to_owned())
     })

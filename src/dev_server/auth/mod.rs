@@ -8,6 +8,7 @@
 
 mod policy;
 mod presigned;
+mod principal;
 mod refusal;
 mod signature_v1;
 mod signature_v4;
@@ -26,6 +27,7 @@ use jiff::{SignedDuration, Timestamp};
 
 pub(crate) use policy::Policy;
 use policy::Question;
+pub(crate) use principal::{KeyFault, OidcTrust, Principal, Sessions};
 use signature_v1::ClaimV1;
 use signature_v4::ClaimV4;
 pub use tokens::TokenSet;
@@ -67,6 +69,7 @@ pub struct Authority {
     roles: HashMap<String, Arc<Role>>,
     keys: Mutex<Keys>,
     clock_offset_millis: AtomicI64,
+    sessions: Sessions,
 }
 
 impl fmt::Debug for Authority {
@@ -81,6 +84,8 @@ impl fmt::Debug for Authority {
 pub(crate) struct Caller<'a> {
     region: &'a str,
     policy: Arc<Policy>,
+    /// What the session is confined to.
+    limit: Option<Arc<Policy>>,
 }
 
 impl Caller<'_> {
@@ -113,7 +118,8 @@ impl Caller<'_> {
             prefix: parameter("prefix"),
             delimiter: parameter("delimiter"),
         };
-        if self.policy.allows(&question) {
+        let limited = self.limit.as_ref();
+        if self.policy.allows(&question) && limited.is_none_or(|limit| limit.allows(&question)) {
             Ok(())
         } else {
             Err(refusal::denied(action))
@@ -128,10 +134,14 @@ impl Authority {
             region,
             roles: roles
                 .into_iter()
-                .map(|(name, policy)| (name, Role::new(policy)))
+                .map(|(name, policy)| {
+                    let role = Role::new(&name, policy);
+                    (name, role)
+                })
                 .collect(),
             keys: Mutex::default(),
             clock_offset_millis: AtomicI64::new(0),
+            sessions: Sessions::default(),
         }
     }
 
@@ -194,27 +204,20 @@ impl Authority {
         Ok(Caller {
             region: &self.region,
             policy: key.role.policy(),
+            limit: key.session.as_ref().and_then(|it| it.policy.clone()),
         })
     }
 
     /// The key of a claim, if the claim's token is the one that belongs to it and lives.
     fn key(&self, claim: &Claim, now: Timestamp) -> Result<Arc<tokens::Key>, OssError> {
-        let keys = self.keys();
-        let id = claim.access_key_id.as_str();
-        let key = keys.get(id).ok_or_else(|| refusal::unknown_key(id))?;
-        match (&key.session, &claim.token) {
-            (None, None) => {}
+        let (id, token) = (claim.access_key_id.as_str(), claim.token.as_deref());
+        self.find(id, token, now).map_err(|fault| match fault {
             // Unconfirmed: that a temporary key without its token is called unknown.
-            (Some(_), None) => return Err(refusal::unknown_key(id)),
-            (Some(session), Some(token)) if session.token == *token => {
-                if now >= session.expiration {
-                    return Err(refusal::token_expired(id, token));
-                }
-            }
-            (_, Some(token)) if keys.knows_token(token) => return Err(refusal::torn_set(id)),
-            (_, Some(token)) => return Err(refusal::unknown_token(token)),
-        }
-        Ok(key)
+            KeyFault::Unknown | KeyFault::NoToken => refusal::unknown_key(id),
+            KeyFault::Expired => refusal::token_expired(id, token.unwrap_or_default()),
+            KeyFault::OtherToken => refusal::torn_set(id),
+            KeyFault::UnknownToken => refusal::unknown_token(token.unwrap_or_default()),
+        })
     }
 
     fn keys(&self) -> MutexGuard<'_, Keys> {
@@ -237,10 +240,7 @@ impl Authority {
 
     /// Issues a temporary set for `role` that lives for `life` from now; `None` if there is no such role.
     pub fn issue(&self, role: &str, life: SignedDuration) -> Option<TokenSet> {
-        let role = self.roles.get(role)?;
-        let set = TokenSet::generate(self.now(), life);
-        self.keys().add_temporary(&set, Arc::clone(role));
-        Some(set)
+        self.issue_session(role, life, "job", None)
     }
 
     /// Refuses the set of this access key id from now on (`InvalidAccessKeyId`), however long it had to live.
@@ -254,7 +254,7 @@ impl Authority {
     /// The name of the role, if there is no such role.
     pub fn add_key(&self, id: &str, secret: &str, role: Option<&str>) -> Result<(), String> {
         let role = match role {
-            None => Role::new(Policy::everything()),
+            None => Role::new("root", Policy::owner()),
             Some(name) => Arc::clone(self.roles.get(name).ok_or_else(|| name.to_owned())?),
         };
         self.keys()

@@ -64,12 +64,14 @@ fn random(len: usize, more: &str) -> String {
 
 /// A role: a name, and what it may do at the moment.
 pub(super) struct Role {
+    pub(super) name: String,
     pub(super) policy: RwLock<Arc<Policy>>,
 }
 
 impl Role {
-    pub(super) fn new(policy: Policy) -> Arc<Self> {
+    pub(super) fn new(name: &str, policy: Policy) -> Arc<Self> {
         Arc::new(Self {
+            name: name.to_owned(),
             policy: RwLock::new(Arc::new(policy)),
         })
     }
@@ -92,6 +94,10 @@ pub(super) struct Key {
 pub(super) struct Session {
     pub(super) token: String,
     pub(super) expiration: Timestamp,
+    /// What it is called in the account's log.
+    pub(super) name: String,
+    /// What it is confined to beside what its role may do.
+    pub(super) policy: Option<Arc<Policy>>,
 }
 
 struct SigningKey {
@@ -145,10 +151,18 @@ impl Keys {
             .insert(id, Arc::new(Key::new(secret, role, None)));
     }
 
-    pub(super) fn add_temporary(&mut self, set: &TokenSet, role: Arc<Role>) {
+    pub(super) fn add_temporary(
+        &mut self,
+        set: &TokenSet,
+        role: Arc<Role>,
+        name: &str,
+        policy: Option<Policy>,
+    ) {
         let session = Session {
             token: set.security_token.clone(),
             expiration: set.expiration,
+            name: name.to_owned(),
+            policy: policy.map(Arc::new),
         };
         let key = Key::new(set.access_key_secret.clone(), role, Some(session));
         self.by_id.insert(set.access_key_id.clone(), Arc::new(key));
@@ -189,15 +203,15 @@ mod tests {
 
     #[test]
     fn the_oldest_set_is_forgotten_beyond_the_limit() {
-        let (mut keys, role) = (Keys::default(), Role::new(Policy::default()));
+        let (mut keys, role) = (Keys::default(), Role::new("r", Policy::default()));
         let sets: Vec<TokenSet> = (0..=SETS_MAX)
             .map(|_| TokenSet::generate(Timestamp::UNIX_EPOCH, SignedDuration::from_secs(1)))
             .collect();
         for set in &sets[..SETS_MAX] {
-            keys.add_temporary(set, Arc::clone(&role));
+            keys.add_temporary(set, Arc::clone(&role), "s", None);
         }
         assert!(keys.get(&sets[0].access_key_id).is_some());
-        keys.add_temporary(&sets[SETS_MAX], role);
+        keys.add_temporary(&sets[SETS_MAX], role, "s", None);
         assert!(keys.get(&sets[0].access_key_id).is_none());
         assert!(!keys.knows_token(&sets[0].security_token));
         assert!(keys.get(&sets[1].access_key_id).is_some());

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use jiff::SignedDuration;
 use serde::{Deserialize, Deserializer};
 
-use crate::dev_server::auth::Policy;
+use crate::dev_server::auth::{OidcTrust, Policy, Sessions};
 use crate::dev_server::{self, Versioning};
 
 /// Everything the file can say.
@@ -16,6 +16,8 @@ pub struct Config {
     /// The region all signatures are for. Default `cn-hangzhou`.
     #[serde(default = "default_region")]
     pub region: String,
+    /// The id of the workspace, whose default storage is the default bucket; without one AIWorkSpace knows none.
+    pub workspace: Option<String>,
     /// The buckets, in the order of the file.
     #[serde(default, rename = "bucket")]
     pub buckets: Vec<BucketConfig>,
@@ -68,6 +70,10 @@ pub struct RoleConfig {
     pub policies: Vec<String>,
     /// A policy document in JSON.
     pub policy: Option<String>,
+    /// The ARN of a provider of tokens that the role trusts, for AssumeRoleWithOIDC; with `oidc_token`.
+    pub oidc_provider: Option<String>,
+    /// The token of it that stands for the role.
+    pub oidc_token: Option<String>,
 }
 
 /// One permanent key.
@@ -114,6 +120,9 @@ pub struct JobConfig {
     /// The path of the credentials service. Default `/api/v1/credentials/0`.
     #[serde(default = "default_uri_path")]
     pub uri_path: String,
+    /// Whether the metadata service, which answers at the same port, takes questions without its token. Default yes.
+    #[serde(default = "yes")]
+    pub metadata_v1: bool,
     /// The loopback port of the credentials service. Default 0: any free one.
     #[serde(default)]
     pub port: u16,
@@ -133,6 +142,7 @@ impl JobConfig {
             credentials_file: None,
             file_mode: FileMode::default(),
             uri_path: default_uri_path(),
+            metadata_v1: true,
             port: 0,
             expiration_format: ExpirationFormat::default(),
         }
@@ -186,6 +196,10 @@ fn default_life() -> SignedDuration {
 
 fn default_rotation() -> SignedDuration {
     SignedDuration::from_mins(30)
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn default_uri_path() -> String {
@@ -278,6 +292,25 @@ impl Config {
                 Err(format!("{who}: there is no role '{role}'"))
             }
             _ => Ok(()),
+        }
+    }
+
+    /// What STS and AIWorkSpace know.
+    pub(super) fn sessions(&self) -> Sessions {
+        let oidc = self.roles.iter().filter_map(|(name, role)| {
+            let trust = OidcTrust {
+                provider_arn: role.oidc_provider.clone()?,
+                token: role.oidc_token.clone()?,
+            };
+            Some((name.clone(), trust))
+        });
+        let workspace = self.workspace.clone().zip(self.default_bucket());
+        Sessions {
+            oidc: oidc.collect(),
+            workspace: workspace.map(|(id, bucket)| {
+                let host = format!("oss-{}-internal.aliyuncs.com", self.region);
+                (id, format!("oss://{bucket}.{host}/"))
+            }),
         }
     }
 

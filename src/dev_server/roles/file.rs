@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::config::{ExpirationFormat, FileMode, JobConfig};
 use super::faults::FileFault;
 use super::job::Sets;
-use super::service::Body;
+use super::service::json;
 
 /// Only the owner reads secrets.
 const FILE_MODE: u32 = 0o600;
@@ -45,19 +45,20 @@ impl InjectedFile {
     /// Blocks for a few system calls, on whatever thread: the file is small, and this is no production code.
     pub(super) fn write(&mut self, sets: &Sets) -> io::Result<()> {
         let current = &sets.current;
-        let mut body = Body::of(current, None, self.format);
+        let text = |set| json(set, None, self.format);
         let json = match self.fault {
             FileFault::Stale => return Ok(()),
             FileFault::Missing => return remove(&self.path),
-            FileFault::None => body.json(),
+            FileFault::None => text(current),
             FileFault::Torn => {
-                let json = body.json();
+                let json = text(current);
                 json[..json.len() / 2].to_owned()
             }
             FileFault::Mixed => {
                 let previous = sets.previous.as_ref().unwrap_or(current);
-                body.security_token.clone_from(&previous.security_token);
-                body.json()
+                let mut mixed = current.clone();
+                mixed.security_token.clone_from(&previous.security_token);
+                text(&mixed)
             }
         };
         if let Some(parent) = self.path.parent() {

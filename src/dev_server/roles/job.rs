@@ -28,7 +28,7 @@ pub(super) struct Sets {
 #[derive(Debug)]
 pub(super) struct Shared {
     authority: Arc<Authority>,
-    role: String,
+    pub(super) role: String,
     pub(super) config: JobConfig,
     /// Locked for a whole rotation, and before `sets`.
     file: Mutex<Option<InjectedFile>>,
@@ -173,6 +173,11 @@ impl Job {
     /// What `ALIBABA_CLOUD_CREDENTIALS_URI` says in the job.
     pub fn uri(&self) -> String {
         format!("http://{}{}", self.address, self.shared.config.uri_path)
+    }
+
+    /// Where the metadata service answers that plays the one of an ECS instance with the job's role.
+    pub fn metadata_endpoint(&self) -> String {
+        format!("http://{}", self.address)
     }
 
     /// The injected file, if the job has one.

@@ -8,6 +8,7 @@ mod config;
 mod faults;
 mod file;
 mod job;
+mod metadata;
 mod service;
 
 #[cfg(test)]
@@ -68,7 +69,8 @@ impl Roles {
     /// Outside of a tokio runtime.
     pub async fn start(config: &Config) -> Result<Self, StartError> {
         let policies = config.policies().map_err(ConfigError::Meaning)?;
-        let authority = Arc::new(Authority::new(config.region.clone(), policies));
+        let authority = Authority::new(config.region.clone(), policies);
+        let authority = Arc::new(authority.with_sessions(config.sessions()));
         let unknown = |role| ConfigError::Meaning(format!("there is no role '{role}'"));
         for key in config.keys.values() {
             authority

@@ -17,13 +17,14 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use jiff::{SignedDuration, Timestamp};
-use serde::Serialize;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use super::config::ExpirationFormat;
 use super::faults::ServiceFault;
 use super::job::Shared;
+use super::metadata;
+use crate::credentials::Document;
 use crate::dev_server::auth::TokenSet;
 
 /// Connections served at once; more wait in the kernel's queue.
@@ -32,30 +33,17 @@ const CONNECTIONS_MAX: usize = 256;
 const LISTEN_AGAIN: Duration = Duration::from_millis(10);
 
 /// One set as JSON; the file leaves out `Code`.
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct Body {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    code: Option<&'static str>,
-    access_key_id: String,
-    access_key_secret: String,
-    pub(super) security_token: String,
-    expiration: String,
+pub(super) fn json(set: &TokenSet, code: Option<&str>, format: ExpirationFormat) -> String {
+    document(set, code, &expiration(set.expiration, format)).json()
 }
 
-impl Body {
-    pub(super) fn of(set: &TokenSet, code: Option<&'static str>, format: ExpirationFormat) -> Self {
-        Self {
-            code,
-            access_key_id: set.access_key_id.clone(),
-            access_key_secret: set.access_key_secret.clone(),
-            security_token: set.security_token.clone(),
-            expiration: expiration(set.expiration, format),
-        }
-    }
-
-    pub(super) fn json(&self) -> String {
-        serde_json::to_string_pretty(self).expect("strings are JSON")
+fn document<'a>(set: &'a TokenSet, code: Option<&'a str>, expiration: &'a str) -> Document<'a> {
+    Document {
+        code,
+        access_key_id: &set.access_key_id,
+        access_key_secret: &set.access_key_secret,
+        security_token: &set.security_token,
+        expiration,
     }
 }
 
@@ -97,7 +85,8 @@ pub(super) fn answer(shared: &Shared, path: &str) -> (u16, String) {
             set.access_key_secret = set.access_key_secret.chars().rev().collect();
         }
     }
-    let body = Body::of(&set, Some("Success"), shared.config.expiration_format);
+    let expiration = expiration(set.expiration, shared.config.expiration_format);
+    let body = document(&set, Some("Success"), &expiration);
     let Some(missing) = missing else {
         return (200, body.json());
     };
@@ -176,8 +165,11 @@ async fn respond(shared: &Shared, request: &Request<Incoming>) -> Response<Full<
     let _ = wanted
         .wait_for(|(_, fault)| *fault != ServiceFault::Stall)
         .await;
-    let (status, body) = if request.method() == http::Method::GET {
-        answer(shared, request.uri().path())
+    let path = request.uri().path();
+    let (status, body) = if path.starts_with("/latest/") {
+        metadata::answer(shared, request.method(), path, request.headers())
+    } else if request.method() == http::Method::GET {
+        answer(shared, path)
     } else {
         (405, String::new())
     };

@@ -110,7 +110,12 @@ impl Policy {
         }
     }
 
-    /// Every operation of OSS on every bucket: the account's owner.
+    /// Everything of every service: the account's owner.
+    pub(crate) fn owner() -> Self {
+        Self::allow(&["*"], &["*"])
+    }
+
+    /// Every operation of OSS on every bucket.
     pub(crate) fn everything() -> Self {
         Self::allow(&["oss:*"], &["*"])
     }

@@ -56,7 +56,7 @@ fn authority(region: &str, expiration: Timestamp) -> Authority {
     let role = Arc::clone(&authority.roles["all"]);
     authority
         .keys()
-        .add_temporary(&vector_set(expiration), role);
+        .add_temporary(&vector_set(expiration), role, "s", None);
     authority
 }
 

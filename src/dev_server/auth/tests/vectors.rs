@@ -101,7 +101,7 @@ fn signing_keys_are_those_of_the_official_clients() {
 
 #[test]
 fn a_kept_signing_key_is_of_its_day_and_region() {
-    let key = tokens::Key::new("secret".to_owned(), Role::new(Policy::default()), None);
+    let key = tokens::Key::new("secret".to_owned(), Role::new("r", Policy::default()), None);
     let mut seen = std::collections::HashSet::new();
     for (day, region) in [
         ("20240521", "cn-hangzhou"),
