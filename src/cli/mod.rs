@@ -4,7 +4,7 @@
 //! units, defaults, bounds and checks. Below this room nobody reads arguments, environment or files of settings.
 //!
 //! The commands: [`mount`] builds upwards from the credentials to the kernel and stays until the mount ends ([`ending`]),
-//! [`umount`] ends one, [`warm`] reads files through one before they are needed. [`preflight`] turns what can be wrong before
+//! [`run`] does so for the life of one command, [`umount`] ends one, [`warm`] reads files through one before they are needed. [`preflight`] turns what can be wrong before
 //! mounting into one sentence with its remedy. [`daemon`] is the background: the same command once more, in a session of its
 //! own, that reports to its parent when the mount answers.
 
@@ -15,9 +15,11 @@ mod disk;
 mod ending;
 mod logging;
 mod mount;
+mod parent;
 mod prefetch;
 mod preflight;
 mod process;
+mod run;
 mod umount;
 mod warm;
 mod writing;
@@ -38,6 +40,7 @@ use args::{Args, Command};
 pub fn main() -> ExitCode {
     let result = match Args::read().map(|args| args.command) {
         Ok(Command::Mount(args)) => mount::run(*args),
+        Ok(Command::Run(args)) => return run_command(*args),
         Ok(Command::Umount(args)) => umount::run(&args),
         Ok(Command::Warm(args)) => warm::run(&args),
         Err(error) => mistyped(&error),
@@ -49,6 +52,16 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// `rolefs run` ends with the exit code of its command.
+#[expect(clippy::print_stderr, reason = "as in main")]
+fn run_command(args: args::RunCommand) -> ExitCode {
+    let code = run::run(args).unwrap_or_else(|error| {
+        eprintln!("rolefs: {error:#}");
+        run::NO_MOUNT
+    });
+    ExitCode::from(code)
 }
 
 /// Shows the help that was asked for, or says in one line what cannot be understood.

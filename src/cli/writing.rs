@@ -1,11 +1,13 @@
 //! What is written, from the start of a mount to its end.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use tokio::runtime::Handle;
 
 use super::config::Config;
+use super::parent::Parent;
 use crate::buffer::Budget;
 use crate::fs::{self as file_system, FileSystem};
 use crate::metrics::Metrics;
@@ -45,12 +47,17 @@ pub(super) fn writer(
     ))
 }
 
-/// Stores what is not stored when a mount ends.
+/// Stores what is not stored when a mount ends, and tells the parent.
 ///
 /// # Errors
 /// If something could not be: it is named, in the log too.
-pub(super) async fn finish(config: &Config, fs: &Arc<FileSystem>) -> Result<()> {
-    let unstored = fs.finish(config.limits.store_grace).await;
+pub(super) async fn finish(config: &Config, fs: &Arc<FileSystem>, parent: &Parent) -> Result<()> {
+    let unstored = tokio::select! {
+        unstored = fs.finish(config.limits.store_grace) => unstored,
+        // No time to try again: what is not stored is named.
+        () = parent.enough() => fs.finish(Duration::ZERO).await,
+    };
+    parent.stored(unstored.is_empty());
     if unstored.is_empty() {
         return Ok(());
     }

@@ -27,7 +27,8 @@ pub(super) use limits::Limits;
 pub(super) use staging::Staging;
 pub(super) use surroundings::Surroundings;
 use target::Target;
-use units::{duration, globs, max_bandwidth, max_qps, memory, mode, names};
+pub(super) use units::duration;
+use units::{globs, max_bandwidth, max_qps, memory, mode, names};
 
 /// A mount as it is meant.
 #[derive(Debug, Clone)]
@@ -60,7 +61,6 @@ pub(super) struct Config {
     pub(super) on_conflict: OnConflict,
     pub(super) exclusive_create: Exclusive,
     pub(super) staging: Option<Staging>,
-    pub(super) foreground: bool,
     pub(super) log_file: Option<PathBuf>,
     pub(super) log_level: String,
     pub(super) stats_file: Option<PathBuf>,
@@ -68,8 +68,8 @@ pub(super) struct Config {
 }
 
 impl Config {
-    /// Gives the arguments their meaning.
-    pub(super) fn new(args: MountArgs, around: Surroundings) -> Result<Self> {
+    /// Gives the arguments of a mount on `mountpoint` their meaning.
+    pub(super) fn new(mountpoint: PathBuf, args: MountArgs, around: Surroundings) -> Result<Self> {
         let args = args.without_empty();
         // A mount leaves the directory it was started in.
         let absolute = |path: PathBuf| around.directory.join(path);
@@ -89,7 +89,7 @@ impl Config {
             source => source,
         };
         Ok(Self {
-            mountpoint: absolute(args.mountpoint),
+            mountpoint: absolute(mountpoint),
             bucket: target.bucket,
             prefix: target.prefix,
             endpoint: Endpoint::from_str(&endpoint).context("--endpoint")?,
@@ -123,7 +123,6 @@ impl Config {
             on_conflict: staging::on_conflict(&args.on_conflict)?,
             exclusive_create: staging::exclusive_create(&args.exclusive_create)?,
             staging: Staging::new(args.staging_dir.map(absolute), args.staging_size.as_deref())?,
-            foreground: args.foreground,
             log_file: args.log_file.map(absolute),
             log_level: args.log_level,
             stats_file: args.stats_file.map(absolute),

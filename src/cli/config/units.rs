@@ -15,7 +15,7 @@ const NAMES_MIN: usize = 1000;
 const MEMORY_BYTES_DEFAULT_MAX: u64 = 4 << 30;
 
 /// A duration with its unit, at most a day.
-pub(super) fn duration(flag: &str, text: &str) -> Result<Duration> {
+pub(in crate::cli) fn duration(flag: &str, text: &str) -> Result<Duration> {
     if text == "0" {
         return Ok(Duration::ZERO);
     }
