@@ -7,6 +7,8 @@ use clap::builder::{BoolishValueParser, OsStringValueParser, Resettable, TypedVa
 use clap::parser::ValueSource;
 use clap::{Args as ClapArgs, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use super::fstab;
+
 /// Mounts the object-storage bucket of a job's RAM role as a directory.
 #[derive(Debug, Parser)]
 #[command(name = "rolefs", version, about, max_term_width = 100)]
@@ -29,7 +31,12 @@ impl Args {
                 }
             })
         });
-        Self::from_matches(&command.try_get_matches()?)
+        Self::from_matches(&command.try_get_matches_from(fstab::typed())?)
+    }
+
+    /// All flags and texts, for what is generated from them.
+    pub(super) fn definition() -> clap::Command {
+        Self::command()
     }
 
     fn from_matches(matches: &clap::ArgMatches) -> Result<Self, clap::Error> {
@@ -37,7 +44,7 @@ impl Args {
         let mount = match &mut args.command {
             Command::Mount(command) => Some(&mut command.mount),
             Command::Run(command) => Some(&mut command.mount),
-            Command::Umount(_) | Command::Warm(_) => None,
+            Command::Umount(_) | Command::Warm(_) | Command::Generate(_) => None,
         };
         if let (Some(mount), Some((_, of_mount))) = (mount, matches.subcommand()) {
             for (name, patterns) in [
@@ -66,6 +73,9 @@ pub(super) enum Command {
     Umount(UmountArgs),
     /// Read files through a mount, so that what is read next is there already.
     Warm(WarmArgs),
+    /// Write completions of a shell to standard output, or manual pages into a directory.
+    #[command(hide = true)]
+    Generate(GenerateArgs),
 }
 
 /// What `rolefs run` says about itself beyond its flags.
@@ -360,6 +370,20 @@ pub(super) struct WarmArgs {
     /// Files read at the same time, 1 to 256.
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(super) jobs: u16,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct GenerateArgs {
+    #[command(subcommand)]
+    pub(super) what: Generated,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Generated {
+    /// Completions of a shell.
+    Completions { shell: clap_complete::Shell },
+    /// Manual pages, one for each command.
+    Man { directory: PathBuf },
 }
 
 #[cfg(test)]

@@ -13,6 +13,8 @@ mod config;
 mod daemon;
 mod disk;
 mod ending;
+mod fstab;
+mod generate;
 mod logging;
 mod mount;
 mod parent;
@@ -43,6 +45,7 @@ pub fn main() -> ExitCode {
         Ok(Command::Run(args)) => return run_command(*args),
         Ok(Command::Umount(args)) => umount::run(&args),
         Ok(Command::Warm(args)) => warm::run(&args),
+        Ok(Command::Generate(args)) => generate::run(&args),
         Err(error) => mistyped(&error),
     };
     match result {

@@ -9,7 +9,7 @@ use std::io;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, ExitStatus};
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::Pid;
 
 /// Keeps secrets out of core dumps and out of other processes' reach (`/proc/PID/mem`), and the process alive where the
@@ -71,20 +71,35 @@ pub(super) fn reap() -> io::Result<Option<(Pid, ExitStatus)>> {
     }
 }
 
-/// Has the kernel send SIGTERM to a command when this process dies. Its only thread must be the one that starts it.
-pub(super) fn end_with_parent(command: &mut Command) {
-    let parent = nix::unistd::getpid();
-    let arm = move || {
-        nix::sys::prctl::set_pdeathsig(Signal::SIGTERM)?;
-        // It may have died before that.
-        if nix::unistd::getppid() == parent {
-            Ok(())
-        } else {
-            Err(io::Error::from(nix::errno::Errno::ESRCH))
+/// What a command starts with, beyond what it inherits.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Start {
+    /// Its signal mask: the standard library hands ours on.
+    pub(super) mask: SigSet,
+    /// Sent by the kernel when this process dies, whose only thread must be the one that starts it.
+    pub(super) when_parent_dies: Option<Signal>,
+}
+
+impl Start {
+    /// Arms a command with it.
+    pub(super) fn arm(self, command: &mut Command) {
+        let parent = nix::unistd::getpid();
+        let begin = move || {
+            self.mask.thread_set_mask()?;
+            let Some(signal) = self.when_parent_dies else {
+                return Ok(());
+            };
+            nix::sys::prctl::set_pdeathsig(signal)?;
+            // It may have died before that.
+            if nix::unistd::getppid() == parent {
+                Ok(())
+            } else {
+                Err(io::Error::from(nix::errno::Errno::ESRCH))
+            }
+        };
+        // SAFETY: three system calls that touch no memory of ours and take no lock.
+        unsafe {
+            command.pre_exec(begin);
         }
-    };
-    // SAFETY: two system calls that touch no memory of ours and take no lock.
-    unsafe {
-        command.pre_exec(arm);
     }
 }

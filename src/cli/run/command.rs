@@ -5,9 +5,10 @@ use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitStatus};
 
+use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::Pid;
 
-use super::super::process;
+use super::super::process::Start;
 
 /// The command ended with 0, but something that was written is lost (sysexits.h, `EX_IOERR`).
 pub(super) const LOST: u8 = 74;
@@ -18,18 +19,21 @@ const NOT_EXECUTABLE: u8 = 126;
 /// There is no such command.
 const NOT_FOUND: u8 = 127;
 
-/// Starts it, with our terminal, directory and environment; it gets SIGTERM if this process dies.
+/// Starts it, with our terminal, directory and environment, and the signal mask that we had; it gets SIGTERM if this process dies.
 ///
 /// # Errors
 /// The exit code that says why it was not started, and the reason.
-pub(super) fn spawn(words: &[OsString]) -> Result<Pid, (u8, io::Error)> {
+pub(super) fn spawn(words: &[OsString], mask: SigSet) -> Result<Pid, (u8, io::Error)> {
     let Some((program, arguments)) = words.split_first() else {
         return Err((NOT_FOUND, io::ErrorKind::InvalidInput.into()));
     };
     let mut command = Command::new(program);
     command.args(arguments);
-    // The standard library gives it an empty signal mask, not the one that this process waits with.
-    process::end_with_parent(&mut command);
+    let start = Start {
+        mask,
+        when_parent_dies: Some(Signal::SIGTERM),
+    };
+    start.arm(&mut command);
     match command.spawn() {
         Ok(child) => Ok(Pid::from_raw(child.id().cast_signed())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err((NOT_FOUND, error)),

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::Pid;
 
@@ -41,8 +41,12 @@ pub(super) enum Event {
 #[derive(Debug)]
 pub(super) struct Events {
     signals: SignalFd,
+    /// The signal mask that this process was started with.
+    pub(super) mask: SigSet,
     pub(super) line: Line,
     is_line_open: bool,
+    /// Taken, and told after what was said.
+    ended: Option<(Pid, ExitStatus)>,
 }
 
 impl Events {
@@ -51,20 +55,34 @@ impl Events {
     pub(super) fn new(line: Line) -> io::Result<Self> {
         let mut mask: SigSet = FORWARDED.into_iter().collect();
         mask.add(Signal::SIGCHLD);
-        mask.thread_block()?;
+        let before = mask.thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
         Ok(Self {
             signals: SignalFd::with_flags(&mask, flags)?,
+            mask: before,
             line,
             is_line_open: true,
+            ended: None,
         })
     }
 
     /// Waits for the next one, at most until `deadline`.
     pub(super) fn next(&mut self, deadline: Option<Instant>) -> io::Result<Event> {
         loop {
+            // Before the ends: what a process has said on its last breath is heard first.
+            if let Some(request) = self.said()? {
+                return Ok(Event::Said(request));
+            }
+            if let Some((pid, ended)) = self.ended.take() {
+                return Ok(Event::Ended(pid, ended));
+            }
             // Before each wait: several ends may have made one SIGCHLD.
             if let Some((pid, ended)) = process::reap()? {
+                // It may have spoken since.
+                if let Some(request) = self.said()? {
+                    self.ended = Some((pid, ended));
+                    return Ok(Event::Said(request));
+                }
                 return Ok(Event::Ended(pid, ended));
             }
             if let Some(event) = self.signal()? {
@@ -77,21 +95,37 @@ impl Events {
                 Some(left) => PollTimeout::try_from(left.as_millis().saturating_add(1))
                     .unwrap_or(PollTimeout::MAX),
             };
-            let mut fds = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
-            if self.is_line_open {
-                fds.push(PollFd::new(self.line.as_fd(), PollFlags::POLLIN));
-            }
-            match poll(&mut fds, timeout) {
-                Err(Errno::EINTR) => continue,
-                polled => polled?,
-            };
-            let speaks = fds.get(1).is_some_and(|fd| fd.any().unwrap_or(true));
-            if speaks {
-                match self.line.receive()? {
-                    Some((request, _)) => return Ok(Event::Said(request)),
-                    // That the process has ended is an event of its own.
-                    None => self.is_line_open = false,
-                }
+            self.wait(timeout)?;
+        }
+    }
+
+    /// Waits for a signal or a word.
+    fn wait(&self, timeout: PollTimeout) -> io::Result<()> {
+        let mut fds = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
+        if self.is_line_open {
+            fds.push(PollFd::new(self.line.as_fd(), PollFlags::POLLIN));
+        }
+        match poll(&mut fds, timeout) {
+            Ok(_) | Err(Errno::EINTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// What the mount says, if it has said anything.
+    fn said(&mut self) -> io::Result<Option<Request>> {
+        if !self.is_line_open {
+            return Ok(None);
+        }
+        let mut fds = [PollFd::new(self.line.as_fd(), PollFlags::POLLIN)];
+        if poll(&mut fds, PollTimeout::ZERO)? == 0 {
+            return Ok(None);
+        }
+        match self.line.receive()? {
+            Some((request, _)) => Ok(Some(request)),
+            // That the process has ended is an event of its own.
+            None => {
+                self.is_line_open = false;
+                Ok(None)
             }
         }
     }

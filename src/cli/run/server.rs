@@ -9,9 +9,12 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
+use nix::sys::signal::SigSet;
+use nix::unistd::Pid;
 use tokio::sync::watch;
 
+use super::super::process::Start;
 use super::line::{Line, Order, Request};
 use crate::fuse::{MountOptions, Mounted};
 
@@ -19,16 +22,24 @@ use crate::fuse::{MountOptions, Mounted};
 const SERVED: &str = "ROLEFS_RUN_MOUNT";
 
 /// Starts the process behind the mount: this executable with these arguments up to `--`.
-pub(super) fn spawn(line: OwnedFd) -> Result<nix::unistd::Pid> {
+pub(super) fn spawn(line: OwnedFd, mask: SigSet) -> Result<Pid> {
     let arguments = env::args_os().skip(1).take_while(|word| word != "--");
-    let child = Command::new(env::current_exe().context("cannot find the own executable")?)
+    let mut command = Command::new(env::current_exe().context("cannot find the own executable")?);
+    command
         .args(arguments)
         .env(SERVED, "1")
         .stdin(Stdio::from(line))
-        .stdout(Stdio::null())
+        .stdout(Stdio::null());
+    let start = Start {
+        mask,
+        // The line breaks; what is staged is stored all the same.
+        when_parent_dies: None,
+    };
+    start.arm(&mut command);
+    let child = command
         .spawn()
         .context("cannot start the process behind the mount")?;
-    Ok(nix::unistd::Pid::from_raw(child.id().cast_signed()))
+    Ok(Pid::from_raw(child.id().cast_signed()))
 }
 
 /// What the supervisor wants by now.
@@ -78,8 +89,8 @@ impl Supervised {
             .send(&request, None)
             .context("the supervisor is gone")?;
         let Some((Order::Serve, Some(fd))) = self.line.receive()? else {
-            // It says why itself.
-            bail!("the supervisor has not mounted");
+            // It could not mount, or is gone, and says why itself.
+            std::process::exit(1);
         };
         Ok(Mounted { mountpoint, fd })
     }

@@ -21,7 +21,7 @@ use super::{namespace, server};
 use crate::fuse::{self, MountOptions, Mounted};
 
 /// How long processes that the command has left behind may take to let go of the mount.
-const LEFT_BEHIND_MAX: Duration = Duration::from_secs(5);
+const LEFT_BEHIND_MAX: Duration = Duration::from_secs(3);
 
 /// How often it is looked whether they have.
 const LEFT_BEHIND_LOOK: Duration = Duration::from_millis(50);
@@ -58,8 +58,8 @@ impl<'a> Supervisor<'a> {
         Ok(Self {
             mountpoint,
             grace,
+            server: server::spawn(there, events.mask)?,
             events,
-            server: server::spawn(there)?,
             is_served: true,
             mount: None,
             no_namespace,
@@ -73,7 +73,7 @@ impl<'a> Supervisor<'a> {
         if let Some(code) = self.mounting()? {
             return Ok(code);
         }
-        let started = command::spawn(words);
+        let started = command::spawn(words, self.events.mask);
         let (ended, is_ours) = match started {
             Ok(pid) => self.running(pid)?,
             Err((code, error)) => {
@@ -143,11 +143,10 @@ impl<'a> Supervisor<'a> {
             .context("the process behind the mount is gone")
     }
 
-    fn explain(&mut self, error: &io::Error) -> anyhow::Error {
-        let explained = preflight::explain_mount(error);
-        match self.no_namespace.take() {
-            Some(why) => explained.context(format!("cannot mount without root: {why:#}")),
-            None => explained,
+    fn explain(&self, error: &io::Error) -> anyhow::Error {
+        match &self.no_namespace {
+            Some(why) => preflight::explain_no_way(error, why),
+            None => preflight::explain_mount(error),
         }
     }
 
