@@ -93,7 +93,7 @@ After SIGTERM the command has two thirds of --grace to end, then it is killed; w
 /// `rolefs mount`.
 #[derive(Debug, Clone, ClapArgs)]
 pub(super) struct MountCommand {
-    /// Directory to mount on; it must exist.
+    /// Directory to mount on; it must exist. Or /dev/fd/N, a descriptor of /dev/fuse that the caller has mounted and hands over.
     pub(super) mountpoint: PathBuf,
 
     /// Stay in the foreground, for supervisors; log to the terminal.

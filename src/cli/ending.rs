@@ -44,6 +44,13 @@ impl<'a> OwnMount<'a> {
         mount
     }
 
+    /// One that is somewhere else in the tree, if anywhere; whoever has mounted it ends it.
+    pub(super) fn elsewhere(mountpoint: &'a Path) -> Self {
+        let mut mount = Self::new(mountpoint);
+        mount.is_gone();
+        mount
+    }
+
     /// Tries to end it; see [`fuse::unmount`]. One that is not in the tree any more is ended.
     pub(super) fn end(&mut self, lazy: bool) -> io::Result<()> {
         if self.is_in_the_tree() {
@@ -67,6 +74,8 @@ impl<'a> OwnMount<'a> {
             // In a user namespace only the parent may. If that is gone, the mount goes with the last process of the namespace.
             let ended = self.end(true);
             tracing::debug!(?ended, "the parent's mount");
+        } else if self.is_gone {
+            tracing::debug!("whoever has mounted it takes it away");
         } else if !self.is_in_the_tree() {
             tracing::info!(
                 "{}: something else stands there, or nothing; it is left alone",

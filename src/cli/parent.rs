@@ -1,14 +1,26 @@
 //! Who started the process behind a mount, and what is said to it.
 
+use std::os::fd::RawFd;
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use super::daemon::Readiness;
 use super::ending::OwnMount;
 use super::preflight;
 use super::run::Supervised;
-use crate::fuse::{self, MountOptions, Mounted};
+use crate::fuse::{self, MountOptions, Mounted, handed};
+
+/// The descriptor of `/dev/fuse` that a caller has mounted itself and names as `/dev/fd/N`: as a storage driver of Kubernetes does, which may mount where this
+/// process may not.
+pub(super) fn descriptor(mountpoint: &Path) -> Option<RawFd> {
+    mountpoint
+        .strip_prefix("/dev/fd")
+        .ok()?
+        .to_str()?
+        .parse()
+        .ok()
+}
 
 /// Who started the process behind a mount.
 #[derive(Debug)]
@@ -22,6 +34,14 @@ pub(super) enum Parent {
 impl Parent {
     /// Makes the mount.
     pub(super) fn mount(&self, mountpoint: &Path, options: &MountOptions) -> Result<Mounted> {
+        if let Some(number) = descriptor(mountpoint) {
+            let fd = handed::inherited(number)
+                .with_context(|| format!("{} is not open; hand it over", mountpoint.display()))?;
+            return Ok(Mounted {
+                mountpoint: mountpoint.to_owned(),
+                fd,
+            });
+        }
         match self {
             Self::Prompt(_) => {
                 fuse::mount(mountpoint, options).map_err(|error| preflight::explain_mount(&error))
@@ -33,6 +53,7 @@ impl Parent {
     /// The mount, as this process may end it.
     pub(super) fn own<'a>(&self, mountpoint: &'a Path) -> OwnMount<'a> {
         match self {
+            _ if descriptor(mountpoint).is_some() => OwnMount::elsewhere(mountpoint),
             Self::Prompt(_) => OwnMount::new(mountpoint),
             Self::Supervisor(_) => OwnMount::of_parent(mountpoint),
         }

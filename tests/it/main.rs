@@ -20,6 +20,7 @@
 //! - [`credentials`]: sets that rotate, run out, come late or torn, and stay secret.
 //! - [`roles`]: what a role may not do is named, at start and later.
 //! - [`preflight`]: what can be wrong before mounting is one sentence. [`background`]: the way from the prompt and back.
+//! - [`run`]: a mount for the life of one command, also without root. [`deploy`]: fstab, units and pods, completions and manual pages.
 //! - [`costs`]: what writing to a mount costs in requests.
 //! - [`written`]: what programs write to a mount is stored when they are told so, and read at once.
 //! - [`wire`]: every write of the wire against a development server, with lost answers, faults and roles.
@@ -37,6 +38,7 @@ mod bytes;
 mod changes;
 mod costs;
 mod credentials;
+mod deploy;
 mod directories;
 mod disk_cache;
 mod disk_full;
@@ -58,6 +60,7 @@ mod preflight;
 mod read;
 mod replaced;
 mod roles;
+mod run;
 mod small;
 mod special;
 mod stack;
