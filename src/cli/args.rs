@@ -1,5 +1,6 @@
 //! What was typed: flags, and the environment variables that stand in for them.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::builder::{BoolishValueParser, OsStringValueParser, TypedValueParser};
@@ -27,7 +28,10 @@ pub(super) struct Args {
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Mount a bucket, and return once the mount answers.
-    Mount(Box<MountArgs>),
+    Mount(Box<MountCommand>),
+    /// Mount a bucket, run a command, store what it has written, and unmount.
+    #[command(after_long_help = RUN_HELP)]
+    Run(Box<RunCommand>),
     /// End a mount.
     Umount(UmountArgs),
     /// Read files through a mount, so that what is read next is there already.
@@ -51,14 +55,69 @@ pub(super) enum Command {
     LogLevel(LogLevelArgs),
     /// Check everything that a mount needs, in order, and say what mends what is wrong.
     Doctor(Box<DoctorArgs>),
+    /// Write completions of a shell to standard output, or manual pages into a directory.
+    #[command(hide = true)]
+    Generate(GenerateArgs),
 }
 
-/// Sizes are written `512MiB`, durations `30s` or `2min`.
+/// What `rolefs run` says about itself beyond its flags.
+const RUN_HELP: &str = "\
+The command has the terminal, the signals and the working directory of rolefs. When it ends, what it has written is stored, and rolefs
+ends with the command's exit code; 128 + N if signal N has ended it. Other exit codes:
+
+   74  the command ended with 0, but something that was written could not be stored, or the mount died
+  125  the bucket could not be mounted; the command was not started
+  126  the command could not be executed
+  127  there is no such command
+
+After SIGTERM the command has two thirds of --grace to end, then it is killed; what is staged is stored in the rest.";
+
+/// `rolefs mount`.
 #[derive(Debug, Clone, ClapArgs)]
-pub(super) struct MountArgs {
-    /// Directory to mount on; it must exist.
+pub(super) struct MountCommand {
+    /// Directory to mount on; it must exist. Or /dev/fd/N, a descriptor of /dev/fuse that the caller has mounted and hands over.
     pub(super) mountpoint: PathBuf,
 
+    /// Stay in the foreground, for supervisors; log to the terminal.
+    #[arg(long, env = "ROLEFS_FOREGROUND", value_parser = BoolishValueParser::new())]
+    pub(super) foreground: bool,
+
+    #[command(flatten)]
+    pub(super) mount: MountArgs,
+}
+
+/// `rolefs run`.
+#[derive(Debug, Clone, ClapArgs)]
+pub(super) struct RunCommand {
+    /// Directory to mount on; made if it is not there.
+    #[arg(
+        long,
+        env = "ROLEFS_AT",
+        default_value = "/mnt/data",
+        value_name = "DIR"
+    )]
+    pub(super) at: PathBuf,
+
+    /// Time between SIGTERM and SIGKILL, as a pod's terminationGracePeriodSeconds says; at least 3s.
+    #[arg(
+        long,
+        env = "ROLEFS_GRACE",
+        default_value = "30s",
+        value_name = "DURATION"
+    )]
+    pub(super) grace: String,
+
+    #[command(flatten)]
+    pub(super) mount: MountArgs,
+
+    /// The command and its arguments.
+    #[arg(last = true, value_name = "COMMAND")]
+    pub(super) command: Vec<OsString>,
+}
+
+/// What is mounted, and how. Sizes are written `512MiB`, durations `30s` or `2min`.
+#[derive(Debug, Clone, ClapArgs)]
+pub(super) struct MountArgs {
     /// Bucket to mount; with its endpoint, if --endpoint does not say it, and with the directory to show as the root.
     #[arg(env = "ROLEFS_BUCKET", value_name = "oss://BUCKET[.ENDPOINT][/PREFIX]")]
     pub(super) bucket: Option<String>,
@@ -191,10 +250,6 @@ pub(super) struct MountArgs {
     /// Let other users than the one that mounts use the mount.
     #[arg(long, env = "ROLEFS_ALLOW_OTHER", value_parser = BoolishValueParser::new())]
     pub(super) allow_other: bool,
-
-    /// Stay in the foreground, for supervisors; log to the terminal.
-    #[arg(long, env = "ROLEFS_FOREGROUND", value_parser = BoolishValueParser::new())]
-    pub(super) foreground: bool,
 
     /// Write the log here; in the background by default to a file in the temporary directory.
     #[arg(long, env = "ROLEFS_LOG_FILE", value_name = "PATH", value_parser = path())]
@@ -421,6 +476,20 @@ pub(super) struct WarmArgs {
     pub(super) jobs: u16,
 }
 
+#[derive(Debug, ClapArgs)]
+pub(super) struct GenerateArgs {
+    #[command(subcommand)]
+    pub(super) what: Generated,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Generated {
+    /// Completions of a shell.
+    Completions { shell: clap_complete::Shell },
+    /// Manual pages, one for each command.
+    Man { directory: PathBuf },
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -447,7 +516,7 @@ mod tests {
         let Command::Mount(args) = Args::parse_from(typed).command else {
             panic!("mount was typed");
         };
-        let args = args.without_empty();
+        let args = args.mount.without_empty();
         assert_eq!(
             (
                 args.bucket,

@@ -15,6 +15,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
+use super::fstab;
+
 /// Set for the child: it is the one in the background, and its standard output is the pipe to the parent.
 const CHILD: &str = "ROLEFS_BACKGROUND_CHILD";
 
@@ -50,7 +52,7 @@ pub(super) fn default_log_file(mountpoint: &Path) -> PathBuf {
 /// Starts the child and waits until it has mounted. `found` are variables for it beside the own ones.
 pub(super) fn spawn(found: &[(&'static str, String)]) -> Result<()> {
     let mut child = Command::new(env::current_exe().context("cannot find the own executable")?)
-        .args(env::args_os().skip(1))
+        .args(fstab::typed().into_iter().skip(1))
         .env(CHILD, "1")
         .envs(found.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())

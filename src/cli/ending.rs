@@ -16,11 +16,14 @@ pub(super) const GOODBYE_MAX: Duration = Duration::from_secs(5);
 ///
 /// What else stands at the mountpoint is not ours: somebody may have taken our mount out of the tree (`umount --lazy`) while its
 /// files are still open, and mounted something else there, or on top of it.
+#[derive(Debug)]
 pub(super) struct OwnMount<'a> {
     mountpoint: &'a Path,
     /// As [`fuse::mounted_at`] said when it was made.
     device: Option<String>,
     is_gone: bool,
+    /// The parent has made it, and this process may have no right to end it.
+    is_of_parent: bool,
 }
 
 impl<'a> OwnMount<'a> {
@@ -30,7 +33,31 @@ impl<'a> OwnMount<'a> {
             mountpoint,
             device: fuse::mounted_at(mountpoint),
             is_gone: false,
+            is_of_parent: false,
         }
+    }
+
+    /// As [`OwnMount::new`], of a mount that the parent has made and ends, if it lives.
+    pub(super) fn of_parent(mountpoint: &'a Path) -> Self {
+        let mut mount = Self::new(mountpoint);
+        mount.is_of_parent = true;
+        mount
+    }
+
+    /// One that is somewhere else in the tree, if anywhere; whoever has mounted it ends it.
+    pub(super) fn elsewhere(mountpoint: &'a Path) -> Self {
+        let mut mount = Self::new(mountpoint);
+        mount.is_gone();
+        mount
+    }
+
+    /// Tries to end it; see [`fuse::unmount`]. One that is not in the tree any more is ended.
+    pub(super) fn end(&mut self, lazy: bool) -> io::Result<()> {
+        if self.is_in_the_tree() {
+            fuse::unmount(self.mountpoint, lazy)?;
+        }
+        self.is_gone();
+        Ok(())
     }
 
     fn is_in_the_tree(&self) -> bool {
@@ -43,7 +70,13 @@ impl<'a> OwnMount<'a> {
 
     /// Takes it out of the tree, with files open if need be.
     fn take_away(&mut self) -> Result<()> {
-        if !self.is_in_the_tree() {
+        if self.is_of_parent {
+            // In a user namespace only the parent may. If that is gone, the mount goes with the last process of the namespace.
+            let ended = self.end(true);
+            tracing::debug!(?ended, "the parent's mount");
+        } else if self.is_gone {
+            tracing::debug!("whoever has mounted it takes it away");
+        } else if !self.is_in_the_tree() {
             tracing::info!(
                 "{}: something else stands there, or nothing; it is left alone",
                 self.mountpoint.display()
@@ -87,7 +120,7 @@ impl Signals {
     }
 
     /// Resolves with the name of the signal that asks for the end.
-    async fn end(&mut self) -> &'static str {
+    pub(super) async fn end(&mut self) -> &'static str {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return "SIGTERM",
@@ -99,12 +132,12 @@ impl Signals {
     }
 }
 
-/// Resolves when the mount has ended, by umount(8) or by a signal to this process. After a signal `store` is awaited before the session's end is, for
-/// files may still be open; also if the mount cannot be taken out of the tree.
+/// Resolves when the mount has ended, by umount(8) or because it was `asked` to by who is named. In that case `store` is awaited before the session's
+/// end is, for files may still be open; also if the mount cannot be taken out of the tree.
 pub(super) async fn until_the_end(
     mut own_mount: OwnMount<'_>,
     mut ended: tokio::sync::oneshot::Receiver<io::Result<()>>,
-    signals: &mut Signals,
+    asked: impl Future<Output = &'static str>,
     store: impl Future<Output = ()>,
 ) -> Result<()> {
     let named = tokio::select! {
@@ -114,7 +147,7 @@ pub(super) async fn until_the_end(
             own_mount.is_gone();
             return Ok(());
         }
-        named = signals.end() => named,
+        named = asked => named,
     };
     tracing::info!("{named}: unmounting");
     let taken_away = own_mount.take_away();

@@ -5,7 +5,7 @@
 //! files of settings.
 //!
 //! The commands: [`mount`] builds upwards from the credentials to the kernel and stays until the mount ends ([`ending`]),
-//! [`umount`] ends one, [`warm`] reads files through one before they are needed, [`bench`] measures one, [`cleanup`] gives up the uploads of crashed ones, [`recover`] stores what they had staged
+//! [`run`] does so for the life of one command, [`umount`] ends one, [`warm`] reads files through one before they are needed, [`bench`] measures one, [`cleanup`] gives up the uploads of crashed ones, [`recover`] stores what they had staged
 //! ([`connect`]: a bucket without a mount). [`status`] shows how a mount stands, [`control`] has its doors opened and tells it things.
 //! [`credentials`] shows what a mount would sign with, and gives it to other programs; [`discover`] finds what a job of PAI does not have to say.
 //! [`doctor`] checks all that a mount needs. [`preflight`] turns what can be wrong before
@@ -24,12 +24,16 @@ mod discover;
 mod disk;
 mod doctor;
 mod ending;
+mod fstab;
+mod generate;
 mod logging;
 mod mount;
+mod parent;
 mod prefetch;
 mod preflight;
 mod process;
 mod recover;
+mod run;
 mod settings;
 mod status;
 mod umount;
@@ -52,6 +56,7 @@ pub fn main() -> ExitCode {
         Ok(Typed { args, settings }) => {
             let result = match args.command {
                 Command::Mount(args) => mount::run(*args),
+                Command::Run(args) => return run_command(*args, &settings),
                 Command::Umount(args) => umount::run(&args),
                 Command::Warm(args) => warm::run(&args),
                 Command::Cleanup(args) => cleanup::run(*args),
@@ -62,6 +67,7 @@ pub fn main() -> ExitCode {
                 Command::Doctor(args) => doctor::run(&args),
                 Command::Bench(args) => bench::run(&args),
                 Command::Credentials(command) => credentials::run(*command, args.config.as_deref()),
+                Command::Generate(args) => generate::run(&args),
                 Command::Config(command) => settings::run(&command, args.config.as_deref()),
             };
             (result, settings)
@@ -75,4 +81,14 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// `rolefs run` ends with the exit code of its command.
+#[expect(clippy::print_stderr, reason = "as in main")]
+fn run_command(args: args::RunCommand, settings: &Settings) -> ExitCode {
+    let code = run::run(args).unwrap_or_else(|error| {
+        eprintln!("rolefs: {}", settings.named(&format!("{error:#}")));
+        run::NO_MOUNT
+    });
+    ExitCode::from(code)
 }

@@ -10,11 +10,12 @@ use anyhow::{Context, Result, anyhow};
 use tokio::runtime::Runtime;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::args::MountArgs;
+use super::args::MountCommand;
 use super::config::{Config, Surroundings};
 use super::control::{self, Parts};
 use super::daemon::{self, Readiness};
-use super::ending::{self, OwnMount, Signals};
+use super::ending::{self, Signals};
+use super::parent::Parent;
 use super::writing::{self, LastStores};
 use super::{connect, discover, disk, logging, prefetch, preflight, process};
 use crate::buffer::Budget;
@@ -38,13 +39,14 @@ const FIRST_ANSWER_MAX: Duration = Duration::from_secs(10);
     clippy::print_stderr,
     reason = "the user at the prompt is told where the log is"
 )]
-pub(super) fn run(mut args: MountArgs) -> Result<()> {
+pub(super) fn run(mut args: MountCommand) -> Result<()> {
     process::tune_allocator();
     let around = Surroundings::now();
-    let found = discover::complete(&mut args.bucket, &mut args.connection, &around)?;
-    let mut config = Config::new(args, around)?;
-    if config.foreground {
-        return serve(&config, &mut Readiness::new()?);
+    let mount = &mut args.mount;
+    let found = discover::complete(&mut mount.bucket, &mut mount.connection, &around)?;
+    let mut config = Config::new(args.mountpoint, args.mount, around)?;
+    if args.foreground {
+        return serve(&config, &mut Parent::Prompt(Readiness::new()?));
     }
     let log = config
         .log_file
@@ -61,10 +63,10 @@ pub(super) fn run(mut args: MountArgs) -> Result<()> {
         );
         return Ok(());
     }
-    let mut readiness = Readiness::new()?;
-    if let Err(error) = serve(&config, &mut readiness) {
+    let mut parent = Parent::Prompt(Readiness::new()?);
+    if let Err(error) = serve(&config, &mut parent) {
         tracing::error!("{error:#}");
-        readiness.failed(&error)?;
+        parent.failed(&error)?;
         // The parent says it; said here too it would stand twice.
         std::process::exit(1);
     }
@@ -79,7 +81,8 @@ struct Prepared {
     disk: Option<Arc<DiskCache>>,
 }
 
-fn serve(config: &Config, readiness: &mut Readiness) -> Result<()> {
+/// Serves a mount to its end.
+pub(super) fn serve(config: &Config, parent: &mut Parent) -> Result<()> {
     // First: the log must not be made where the mount would hide it.
     preflight::local(config)?;
     logging::start(
@@ -96,7 +99,7 @@ fn serve(config: &Config, readiness: &mut Readiness) -> Result<()> {
         .enable_all()
         .build()
         .context("cannot start the async runtime")?;
-    let outcome = serve_on(&runtime, config, &metrics, readiness);
+    let outcome = serve_on(&runtime, config, &metrics, parent);
     // Not by its drop, which waits for ever: a thread may hang in a name resolution, or in a file that is a pipe.
     match &outcome {
         Ok(()) => runtime.shutdown_timeout(ending::GOODBYE_MAX),
@@ -109,7 +112,7 @@ fn serve_on(
     runtime: &Runtime,
     config: &Config,
     metrics: &Arc<Metrics>,
-    readiness: &mut Readiness,
+    parent: &mut Parent,
 ) -> Result<()> {
     let listed = prefetch::read(config)?;
     let metrics_listener = control::metrics_listener(config)?;
@@ -126,9 +129,8 @@ fn serve_on(
     };
     // From here on a signal takes the mount away: it must not end the process and leave a dead mount behind.
     let mut signals = runtime.block_on(async { Signals::new() })?;
-    let Mounted { mountpoint, fd } = fuse::mount(&config.mountpoint, &options)
-        .map_err(|error| preflight::explain_mount(&error))?;
-    let own_mount = OwnMount::new(&mountpoint);
+    let Mounted { mountpoint, fd } = parent.mount(&config.mountpoint, &options)?;
+    let own_mount = parent.own(&mountpoint);
     let session_options = SessionOptions {
         threads: config.limits.fuse_threads,
         max_background: config.limits.max_background,
@@ -175,9 +177,15 @@ fn serve_on(
         // The file system that it was started on is not kept busy; all paths are absolute by now.
         std::env::set_current_dir("/").context("cannot leave the directory")?;
     }
-    readiness.ready()?;
-    let last = LastStores::new(config, &prepared.fs);
-    let ending = ending::until_the_end(own_mount, wait, &mut signals, last.begin());
+    parent.ready()?;
+    let last = LastStores::new(config, &prepared.fs, parent);
+    let asked = async {
+        tokio::select! {
+            signal = signals.end() => signal,
+            () = parent.end() => "the supervisor",
+        }
+    };
+    let ending = ending::until_the_end(own_mount, wait, asked, last.begin());
     let outcome = runtime.block_on(ending);
     // However the mount has ended, and also what was written until the last file was closed.
     let stored = runtime.block_on(last.finish());

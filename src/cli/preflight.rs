@@ -12,6 +12,7 @@ use std::time::Duration;
 use anyhow::{Context, Error, Result, anyhow, bail, ensure};
 
 use super::config::{Config, Connection};
+use super::parent;
 use crate::credentials::{self, Provider, Source};
 use crate::disk::NAME;
 use crate::fs::{Capabilities, Probe};
@@ -28,6 +29,10 @@ const WRONG_REGION: &str = "0002-00000226";
 
 /// Looks at everything that needs no network.
 pub(super) fn local(config: &Config) -> Result<()> {
+    if parent::descriptor(&config.mountpoint).is_some() {
+        // Where it is mounted is its caller's matter.
+        return Ok(());
+    }
     let resolved = mountpoint(&config.mountpoint)?;
     hidden(config, &resolved)?;
     device()
@@ -293,13 +298,28 @@ pub(super) fn explain(connection: &Connection, error: oss::Error) -> Error {
     Error::new(error).context(remedy)
 }
 
-/// The sentence for what mount(2) said.
+/// The sentence for what mount(2) or fusermount3 said.
 pub(super) fn explain_mount(error: &io::Error) -> Error {
     match error.raw_os_error() {
         Some(libc::EPERM | libc::EACCES) => anyhow!(
-            "no right to mount ({error}); run as root, or give the container CAP_SYS_ADMIN and /dev/fuse"
+            "no right to mount ({error}); run as root, or give the container CAP_SYS_ADMIN and /dev/fuse; else install fusermount3 \
+             (package fuse3), or use 'rolefs run', which makes its own namespaces"
         ),
         Some(libc::ENODEV) => anyhow!("the kernel has no FUSE ({error}); load its fuse module"),
         _ => anyhow!("cannot mount: {error}"),
     }
+}
+
+/// The sentence for `rolefs run`, when neither this process may mount (`error`) nor one in a namespace of its own.
+pub(super) fn explain_no_way(error: &io::Error, no_namespace: &Error) -> Error {
+    // What fusermount3 says has no number.
+    let (directly, by_program) = match error.raw_os_error() {
+        Some(_) => (error.to_string(), "is not installed".to_owned()),
+        None => ("no CAP_SYS_ADMIN".to_owned(), error.to_string()),
+    };
+    anyhow!(
+        "no way to mount: directly: {directly}; {no_namespace:#}; fusermount3: {by_program}. One of these is enough: a privileged \
+         container, or one with CAP_SYS_ADMIN and the device /dev/fuse (in a pod: securityContext); a /dev/fuse that this user may \
+         read and write where user namespaces are allowed; the package fuse3"
+    )
 }

@@ -2,8 +2,15 @@
 
 #![expect(
     unsafe_code,
-    reason = "prctl(PR_SET_IO_FLUSHER) and mallopt have no safe wrapper"
+    reason = "prctl(PR_SET_IO_FLUSHER), mallopt, waitpid for any signal, and what runs between fork and exec have no safe wrapper"
 )]
+
+use std::io;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Command, ExitStatus};
+
+use nix::sys::signal::{SigSet, Signal};
+use nix::unistd::Pid;
 
 /// Keeps secrets out of core dumps and out of other processes' reach (`/proc/PID/mem`), and the process alive where the
 /// kernel needs it to free memory.
@@ -46,5 +53,53 @@ pub(super) fn tune_allocator() {
         libc::mallopt(libc::M_MMAP_THRESHOLD, MMAP_THRESHOLD);
         libc::mallopt(libc::M_TRIM_THRESHOLD, TRIM_THRESHOLD);
         libc::mallopt(libc::M_ARENA_MAX, 4);
+    }
+}
+
+/// Takes the exit status of any child that has ended, and of any orphan that came to this process. Not for a process that waits for children of its own.
+pub(super) fn reap() -> io::Result<Option<(Pid, ExitStatus)>> {
+    let mut status = 0;
+    // Not nix's: that loses a child which a real-time signal has ended.
+    // SAFETY: waitpid writes one integer, which is ours.
+    match unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) } {
+        0 => Ok(None),
+        -1 => match io::Error::last_os_error() {
+            error if error.raw_os_error() == Some(libc::ECHILD) => Ok(None),
+            error => Err(error),
+        },
+        pid => Ok(Some((Pid::from_raw(pid), ExitStatus::from_raw(status)))),
+    }
+}
+
+/// What a command starts with, beyond what it inherits.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Start {
+    /// Its signal mask: the standard library hands ours on.
+    pub(super) mask: SigSet,
+    /// Sent by the kernel when this process dies, whose only thread must be the one that starts it.
+    pub(super) when_parent_dies: Option<Signal>,
+}
+
+impl Start {
+    /// Arms a command with it.
+    pub(super) fn arm(self, command: &mut Command) {
+        let parent = nix::unistd::getpid();
+        let begin = move || {
+            self.mask.thread_set_mask()?;
+            let Some(signal) = self.when_parent_dies else {
+                return Ok(());
+            };
+            nix::sys::prctl::set_pdeathsig(signal)?;
+            // It may have died before that.
+            if nix::unistd::getppid() == parent {
+                Ok(())
+            } else {
+                Err(io::Error::from(nix::errno::Errno::ESRCH))
+            }
+        };
+        // SAFETY: three system calls that touch no memory of ours and take no lock.
+        unsafe {
+            command.pre_exec(begin);
+        }
     }
 }

@@ -2,12 +2,13 @@
 
 use std::io;
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use tokio::runtime::Handle;
 
 use super::config::{Config, Staging};
+use super::parent::Parent;
 use super::process;
 use crate::buffer::Budget;
 use crate::fs::{self as file_system, FileSystem, Unstored};
@@ -78,6 +79,7 @@ fn open(config: &Config, staging: &Staging) -> io::Result<StagingDirectory> {
 pub(super) struct LastStores<'a> {
     config: &'a Config,
     fs: &'a Arc<FileSystem>,
+    parent: &'a Parent,
     /// From the first call on.
     deadline: OnceLock<Instant>,
     /// What the first attempt could not store: the second one may have no time to find out why.
@@ -85,10 +87,11 @@ pub(super) struct LastStores<'a> {
 }
 
 impl<'a> LastStores<'a> {
-    pub(super) fn new(config: &'a Config, fs: &'a Arc<FileSystem>) -> Self {
+    pub(super) fn new(config: &'a Config, fs: &'a Arc<FileSystem>, parent: &'a Parent) -> Self {
         Self {
             config,
             fs,
+            parent,
             deadline: OnceLock::new(),
             left: OnceLock::new(),
         }
@@ -100,12 +103,13 @@ impl<'a> LastStores<'a> {
         self.left.get_or_init(|| left);
     }
 
-    /// Stores what is left. Both share one time limit.
+    /// Stores what is left, and tells the parent. Both share one time limit.
     ///
     /// # Errors
     /// If something could not be: it is named, in the log too.
     pub(super) async fn finish(&self) -> Result<()> {
         let unstored = self.attempt().await;
+        self.parent.stored(unstored.is_empty());
         let Some(first) = unstored.first() else {
             return Ok(());
         };
@@ -130,6 +134,10 @@ impl<'a> LastStores<'a> {
         let now = Instant::now();
         let grace = self.config.limits.store_grace;
         let deadline = self.deadline.get_or_init(|| now + grace);
-        self.fs.finish(deadline.duration_since(now)).await
+        tokio::select! {
+            unstored = self.fs.finish(deadline.duration_since(now)) => unstored,
+            // No time to try again: what is not stored is named.
+            () = self.parent.enough() => self.fs.finish(Duration::ZERO).await,
+        }
     }
 }

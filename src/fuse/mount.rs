@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags};
 
+use super::fusermount;
+
 /// The type that `/proc/mounts` shows; the part after the dot is the kernel's "subtype".
 pub(super) const FILE_SYSTEM_TYPE: &str = "fuse.rolefs";
 
@@ -31,11 +33,28 @@ pub struct Mounted {
     pub fd: OwnedFd,
 }
 
-/// Opens `/dev/fuse` and mounts it. Needs the right to mount (`CAP_SYS_ADMIN`).
+/// Mounts directly, or, for a user who may not, by fusermount3 if that is installed.
+///
+/// # Errors
+/// As [`mount_directly`]; what fusermount3 says, if it was asked.
+pub fn mount(mountpoint: &Path, options: &MountOptions) -> io::Result<Mounted> {
+    let refused = match mount_directly(mountpoint, options) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => error,
+        mounted => return mounted,
+    };
+    let mountpoint = mountpoint.canonicalize()?;
+    match fusermount::mount(&mountpoint, options) {
+        Ok(fd) => Ok(Mounted { mountpoint, fd }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(refused),
+        Err(error) => Err(error),
+    }
+}
+
+/// Opens `/dev/fuse` and mounts it. Needs `CAP_SYS_ADMIN` in the user namespace of this mount namespace.
 ///
 /// # Errors
 /// Of opening `/dev/fuse`, of `mountpoint` (it must be a directory), or of mount(2).
-pub fn mount(mountpoint: &Path, options: &MountOptions) -> io::Result<Mounted> {
+pub fn mount_directly(mountpoint: &Path, options: &MountOptions) -> io::Result<Mounted> {
     let mountpoint = mountpoint.canonicalize()?;
     if !mountpoint.is_dir() {
         return Err(io::Error::from(io::ErrorKind::NotADirectory));
@@ -69,15 +88,21 @@ pub fn mount(mountpoint: &Path, options: &MountOptions) -> io::Result<Mounted> {
 /// Ends the mount at `mountpoint`. With `lazy` it leaves the tree at once and ends with its last open file.
 ///
 /// # Errors
-/// `EBUSY` while files are open and `lazy` is not set, `EINVAL` if nothing is mounted there, `EPERM`.
+/// `EBUSY` while files are open and `lazy` is not set, `EINVAL` if nothing is mounted there, `EPERM` if this user may not and fusermount3
+/// is not there to do it, else what that says.
 pub fn unmount(mountpoint: &Path, lazy: bool) -> io::Result<()> {
     let flags = if lazy {
         MntFlags::MNT_DETACH
     } else {
         MntFlags::UMOUNT_NOFOLLOW
     };
-    nix::mount::umount2(mountpoint, flags)?;
-    Ok(())
+    match nix::mount::umount2(mountpoint, flags) {
+        Err(Errno::EPERM) => match fusermount::unmount(mountpoint, lazy) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Errno::EPERM.into()),
+            ended => ended,
+        },
+        ended => Ok(ended?),
+    }
 }
 
 /// True if the process behind the mount at `mountpoint` has ended. Unlike stat(2), which the kernel may answer from what

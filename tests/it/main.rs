@@ -27,6 +27,7 @@
 //! - [`status`]: a living mount is looked at and told things. [`invalidated`]: what is out of date is asked for again.
 //! - [`monitoring`]: what is documented of the metrics is what there is.
 //! - [`doctor`]: what a mount needs is checked, and what is wrong told with its remedy.
+//! - [`run`]: a mount for the life of one command, also without root. [`deploy`]: fstab, units and pods, completions and manual pages.
 //! - [`costs`]: what writing to a mount costs in requests.
 //! - [`written`]: what programs write to a mount is stored when they are told so, and read at once.
 //! - [`wire`]: every write of the wire against a development server, with lost answers, faults and roles.
@@ -45,6 +46,7 @@ mod bytes;
 mod changes;
 mod costs;
 mod credentials;
+mod deploy;
 mod directories;
 mod disk_cache;
 mod disk_full;
@@ -72,6 +74,7 @@ mod preflight;
 mod read;
 mod replaced;
 mod roles;
+mod run;
 mod settings;
 mod small;
 mod sources;

@@ -101,7 +101,11 @@ pub(super) fn run(args: &BenchArgs) -> Result<()> {
     let Command::Mount(mount) = typed.args.command else {
         bail!("mount is a command");
     };
-    let connection = Connection::new(mount.bucket.as_deref(), mount.connection, &around);
+    let connection = Connection::new(
+        mount.mount.bucket.as_deref(),
+        mount.mount.connection,
+        &around,
+    );
     let connection = connection.map_err(named)?;
     let runtime = connect::runtime()?;
     let bucket = runtime.block_on(connect::bucket(&connection, &Arc::new(Metrics::default())))?;

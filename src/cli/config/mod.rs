@@ -55,7 +55,6 @@ pub(super) struct Config {
     pub(super) on_conflict: OnConflict,
     pub(super) exclusive_create: Exclusive,
     pub(super) staging: Option<Staging>,
-    pub(super) foreground: bool,
     pub(super) log_file: Option<PathBuf>,
     pub(super) log_level: String,
     pub(super) log_style: logging::Style,
@@ -67,14 +66,14 @@ pub(super) struct Config {
 }
 
 impl Config {
-    /// Gives the arguments their meaning.
-    pub(super) fn new(args: MountArgs, around: Surroundings) -> Result<Self> {
+    /// Gives the arguments of a mount on `mountpoint` their meaning.
+    pub(super) fn new(mountpoint: PathBuf, args: MountArgs, around: Surroundings) -> Result<Self> {
         let args = args.without_empty();
         // A mount leaves the directory it was started in.
         let absolute = |path: PathBuf| around.directory.join(path);
         let attr_ttl = duration("--attr-ttl", &args.attr_ttl)?;
         Ok(Self {
-            mountpoint: absolute(args.mountpoint),
+            mountpoint: absolute(mountpoint),
             connection: Connection::new(args.bucket.as_deref(), args.connection, &around)?,
             memory_bytes: memory(args.memory.as_deref(), around.memory_limit)?,
             disk: Disk::new(args.cache_dir.map(absolute), args.cache_size.as_deref())?,
@@ -99,7 +98,6 @@ impl Config {
             on_conflict: staging::on_conflict(&args.on_conflict)?,
             exclusive_create: staging::exclusive_create(&args.exclusive_create)?,
             staging: Staging::new(args.staging_dir.map(absolute), args.staging_size.as_deref())?,
-            foreground: args.foreground,
             log_file: args.log_file.map(absolute),
             log_level: args.log_level,
             log_style: log::style(&args.log_format, &args.log_size, args.log_keep)?,

@@ -163,14 +163,15 @@ fn check(file: &Path) -> Result<()> {
 /// Gives the values of a file their meaning, as a mount would.
 fn meaning(file: &Path, target: Option<&str>) -> Result<()> {
     let typed = mount_of(file, target)?;
-    let Command::Mount(mut mount) = typed.args.command else {
+    let Command::Mount(mut typed_mount) = typed.args.command else {
         bail!("mount is a command");
     };
+    let mount = &mut typed_mount.mount;
     // These a file may leave to whoever mounts.
     mount.bucket.get_or_insert("oss://bucket".to_owned());
     let mut around = Surroundings::now();
     around.oss_endpoint = Some("oss-cn-hangzhou.aliyuncs.com".to_owned());
-    Config::new(*mount, around)
+    Config::new(typed_mount.mountpoint, typed_mount.mount, around)
         .map(drop)
         .map_err(|error| anyhow::anyhow!(typed.settings.named(&format!("{error:#}"))))
         .with_context(|| match target {

@@ -27,13 +27,14 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command, CommandFactory, FromArgMatches};
 
 use super::args::Args;
+use super::fstab;
 pub(super) use command::{ConfigCommand, run};
 use file::Places;
 pub(super) use origin::Settings;
 pub(super) use profile::NAMES as PROFILES;
 
 /// Commands that no file has a say in: what ends a mount works whatever has become of a file since.
-const WITHOUT_FILES: &[&str] = &["config", "umount"];
+const WITHOUT_FILES: &[&str] = &["config", "generate", "umount"];
 
 /// What was typed, and where each value is from.
 #[derive(Debug)]
@@ -47,8 +48,7 @@ pub(super) struct Typed {
 /// # Errors
 /// One line that says what cannot be understood, and where it stands.
 pub(super) fn read() -> Result<Typed> {
-    let words: Vec<OsString> = std::env::args_os().skip(1).collect();
-    of_words(&words)
+    of_words(fstab::typed().get(1..).unwrap_or_default())
 }
 
 /// As [`read`], for words that stand behind the program's name.
@@ -58,12 +58,17 @@ pub(super) fn read() -> Result<Typed> {
 pub(super) fn of_words(words: &[OsString]) -> Result<Typed> {
     let mut line = vec![OsString::from("rolefs")];
     line.extend_from_slice(words);
-    let command = options::complete(Args::command());
+    let command = definition();
     let read = resolve(&command, &line, &Places::of_this_user())?;
     Ok(Typed {
         args: Args::from_arg_matches(&read.matches).map_err(|error| mistyped(&error))?,
         settings: read.settings,
     })
+}
+
+/// All commands and options, for what is generated from them.
+pub(super) fn definition() -> Command {
+    options::complete(Args::command())
 }
 
 /// Words with all values that count.
@@ -197,7 +202,7 @@ fn first_paragraph(error: &clap::Error) -> String {
 /// The arguments of `mount` that a file alone would give.
 fn mount_of(file: &Path, target: Option<&str>) -> Result<Typed> {
     let without_variables = |argument: Arg| argument.env(Resettable::Reset);
-    let command = options::each(options::complete(Args::command()), &without_variables);
+    let command = options::each(definition(), &without_variables);
     let mut words = vec![
         OsString::from("rolefs"),
         "--config".into(),

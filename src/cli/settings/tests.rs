@@ -294,7 +294,7 @@ fn a_file_alone_gives_a_mount_its_meaning() {
     let super::super::args::Command::Mount(mount) = typed.args.command else {
         panic!("mount was typed");
     };
-    assert_eq!(mount.bucket.as_deref(), Some("oss://b"));
+    assert_eq!(mount.mount.bucket.as_deref(), Some("oss://b"));
     let said = typed.settings.named("bucket: oss://b: wrong");
     assert!(
         said.ends_with("system.toml:3: bucket: oss://b: wrong"),
