@@ -60,7 +60,7 @@ pub fn main() -> ExitCode {
                 Command::Umount(args) => umount::run(&args),
                 Command::Warm(args) => warm::run(&args),
                 Command::Cleanup(args) => cleanup::run(*args),
-                Command::Recover(args) => recover::run(*args),
+                Command::Recover(args) => recover::run(&args),
                 Command::Status(args) => status::run(&args),
                 Command::Invalidate(args) => control::invalidate(&args),
                 Command::LogLevel(args) => control::log_level(&args),

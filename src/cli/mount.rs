@@ -44,7 +44,7 @@ pub(super) fn run(mut args: MountCommand) -> Result<()> {
     let around = Surroundings::now();
     let mount = &mut args.mount;
     let found = discover::complete(&mut mount.bucket, &mut mount.connection, &around)?;
-    let mut config = Config::new(args.mountpoint, args.mount, around)?;
+    let mut config = Config::new(args.mountpoint, args.mount, &around)?;
     if args.foreground {
         return serve(&config, &mut Parent::Prompt(Readiness::new()?));
     }

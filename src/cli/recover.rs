@@ -40,7 +40,7 @@ struct Places {
 }
 
 /// Does what was asked for.
-pub(super) fn run(args: RecoverArgs) -> Result<()> {
+pub(super) fn run(args: &RecoverArgs) -> Result<()> {
     let runtime = connect::runtime()?;
     let outcome = runtime.block_on(recover(args));
     runtime.shutdown_background();
@@ -48,7 +48,7 @@ pub(super) fn run(args: RecoverArgs) -> Result<()> {
 }
 
 #[expect(clippy::print_stdout, reason = "the list is what was asked for")]
-async fn recover(args: RecoverArgs) -> Result<()> {
+async fn recover(args: &RecoverArgs) -> Result<()> {
     ensure!(
         args.to.is_none() || args.action == RecoverAction::Restore,
         "--to is for 'rolefs recover restore'"
@@ -68,7 +68,7 @@ async fn recover(args: RecoverArgs) -> Result<()> {
     for mount in &mut crashed {
         for file in mount.files().iter().filter(is_asked_for) {
             count += 1;
-            let done = one(&args, &mut places, file).await;
+            let done = one(args, &mut places, file).await;
             if let Err(error) = &done {
                 failures += 1;
                 println!("{}\t{error:#}", shown(file));

@@ -5,7 +5,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Output;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -111,7 +111,7 @@ fn apply(bytes: &mut Vec<u8>, step: &Step) {
 }
 
 /// Writes files until the file system is gone.
-fn write_on(directory: PathBuf, prefix: String, seed: u64) -> Vec<History> {
+fn write_on(directory: &Path, prefix: &str, seed: u64) -> Vec<History> {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut histories = Vec::new();
     for number in 0.. {
@@ -216,7 +216,7 @@ fn kill_once(world: &World, seed: u64) -> usize {
         .map(|writer| {
             let (directory, prefix) = (mount.path.clone(), format!("{seed}/"));
             let seed = seed.wrapping_mul(1000).wrapping_add(writer);
-            std::thread::spawn(move || write_on(directory, prefix, seed))
+            std::thread::spawn(move || write_on(&directory, &prefix, seed))
         })
         .collect();
     // Any moment will do.
@@ -266,10 +266,10 @@ fn a_killed_mount_has_stored_what_it_said_and_the_rest_is_recovered() {
     let world = World::open();
     let mut recovered = 0;
     for seed in seed..seed + kills {
-        println!("ROLEFS_SEED={seed}");
+        eprintln!("ROLEFS_SEED={seed}");
         recovered += kill_once(&world, seed);
     }
-    println!("{kills} kills, {recovered} files were recovered");
+    eprintln!("{kills} kills, {recovered} files were recovered");
     assert!(recovered as u64 >= kills / 2);
 }
 

@@ -67,14 +67,14 @@ pub(super) struct Config {
 
 impl Config {
     /// Gives the arguments of a mount on `mountpoint` their meaning.
-    pub(super) fn new(mountpoint: PathBuf, args: MountArgs, around: Surroundings) -> Result<Self> {
+    pub(super) fn new(mountpoint: PathBuf, args: MountArgs, around: &Surroundings) -> Result<Self> {
         let args = args.without_empty();
         // A mount leaves the directory it was started in.
         let absolute = |path: PathBuf| around.directory.join(path);
         let attr_ttl = duration("--attr-ttl", &args.attr_ttl)?;
         Ok(Self {
             mountpoint: absolute(mountpoint),
-            connection: Connection::new(args.bucket.as_deref(), args.connection, &around)?,
+            connection: Connection::new(args.bucket.as_deref(), args.connection, around)?,
             memory_bytes: memory(args.memory.as_deref(), around.memory_limit)?,
             disk: Disk::new(args.cache_dir.map(absolute), args.cache_size.as_deref())?,
             requests_per_second: args.max_qps.as_deref().map(max_qps).transpose()?,

@@ -72,7 +72,7 @@ fn serve(mut args: RunCommand, supervised: Supervised) -> Result<u8> {
     let around = Surroundings::now();
     let mount = &mut args.mount;
     discover::complete(&mut mount.bucket, &mut mount.connection, &around)?;
-    let config = Config::new(args.at, args.mount, around)?;
+    let config = Config::new(args.at, args.mount, &around)?;
     mount::serve(&config, &mut Parent::Supervisor(supervised))?;
     Ok(0)
 }

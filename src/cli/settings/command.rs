@@ -171,7 +171,7 @@ fn meaning(file: &Path, target: Option<&str>) -> Result<()> {
     mount.bucket.get_or_insert("oss://bucket".to_owned());
     let mut around = Surroundings::now();
     around.oss_endpoint = Some("oss-cn-hangzhou.aliyuncs.com".to_owned());
-    Config::new(typed_mount.mountpoint, typed_mount.mount, around)
+    Config::new(typed_mount.mountpoint, typed_mount.mount, &around)
         .map(drop)
         .map_err(|error| anyhow::anyhow!(typed.settings.named(&format!("{error:#}"))))
         .with_context(|| match target {

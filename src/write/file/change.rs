@@ -244,7 +244,7 @@ impl File {
         }
         edit(&mut state);
         state.generation += 1;
-        state.log_change(range.clone());
+        state.log_change(range);
         state.release();
         Ok(())
     }

@@ -65,18 +65,18 @@ impl State {
     }
 
     /// `range` was changed; what it consists of now is logged.
-    pub(super) fn log_change(&mut self, range: Range<u64>) {
+    pub(super) fn log_change(&mut self, range: &Range<u64>) {
         if self.log.is_none() {
             return;
         }
         let len = self.draft.map().len();
         let range = range.start.min(len)..range.end.min(len);
-        let is_logged = self.log_content(Change::Length(len), range).is_some();
+        let is_logged = self.log_content(&Change::Length(len), &range).is_some();
         self.logged(is_logged);
     }
 
     /// Logs what `range` consists of, behind another record. `None` if not all of it was.
-    fn log_content(&mut self, first: Change, range: Range<u64>) -> Option<()> {
+    fn log_content(&mut self, first: &Change, range: &Range<u64>) -> Option<()> {
         let fragments = self.fragments(self.draft.map(), range.clone()).ok()?;
         let staged = fragments.iter().map(|fragment| match fragment {
             Fragment::Staged(staged) => staged.len(),
@@ -86,7 +86,7 @@ impl State {
             return None;
         }
         let generation = self.generation;
-        self.append(generation, fragments.is_empty(), &first, &[])?;
+        self.append(generation, fragments.is_empty(), first, &[])?;
         let mut at = range.start;
         for (index, fragment) in fragments.iter().enumerate() {
             let is_last = index + 1 == fragments.len();

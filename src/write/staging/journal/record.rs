@@ -23,7 +23,9 @@ use serde::{Deserialize, Serialize};
 use crate::buffer::BLOCK_BYTES;
 
 /// Bytes of a record before those that come behind it.
-pub(super) const RECORD_BYTES: u64 = 56;
+pub(super) const RECORD_BYTES: u64 = RECORD_LEN as u64;
+
+const RECORD_LEN: usize = 56;
 
 /// The most bytes behind a record: those of one WRITE.
 const BEHIND_BYTES_MAX: usize = BLOCK_BYTES;
@@ -81,7 +83,7 @@ pub(super) fn encode(
     generation: u64,
     is_last: bool,
     written: &[u8],
-) -> Option<([u8; RECORD_BYTES as usize], Vec<u8>)> {
+) -> Option<([u8; RECORD_LEN], Vec<u8>)> {
     let (kind, numbers, own) = match change {
         Change::Write { at } => (1, [*at, 0, 0], Vec::new()),
         Change::Length(len) => (2, [*len, 0, 0], Vec::new()),
@@ -95,7 +97,7 @@ pub(super) fn encode(
         Change::Anew => (5, [0; 3], Vec::new()),
     };
     let behind = if own.is_empty() { written } else { &own };
-    let mut record = [0; RECORD_BYTES as usize];
+    let mut record = [0; RECORD_LEN];
     record[..4].copy_from_slice(&MAGIC);
     record[4] = kind;
     record[5] = u8::from(is_last);
@@ -121,7 +123,7 @@ fn check(record: &[u8], behind: &[u8]) -> u64 {
 /// # Errors
 /// Of the file. What lies behind its end is no error.
 pub(super) fn read(segment: &File, at: u64) -> io::Result<Option<(Record, u64)>> {
-    let mut head = [0; RECORD_BYTES as usize];
+    let mut head = [0; RECORD_LEN];
     if !fill(segment, at, &mut head)? || head[..4] != MAGIC {
         return Ok(None);
     }
