@@ -94,12 +94,13 @@ impl Rotating {
 
 impl Write for Rotating {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if self.bytes > 0 && self.bytes.saturating_add(line.len() as u64) > self.full_at {
-            if let Err(error) = self.begin_anew() {
-                self.full_at = self.bytes.saturating_add(self.rotation.bytes_max);
-                // There is no other place to say it. A line that is lost says no more than a disk that is full.
-                let _ = writeln!(self.file, "the log cannot begin anew: {error}");
-            }
+        if self.bytes > 0
+            && self.bytes.saturating_add(line.len() as u64) > self.full_at
+            && let Err(error) = self.begin_anew()
+        {
+            self.full_at = self.bytes.saturating_add(self.rotation.bytes_max);
+            // There is no other place to say it. A line that is lost says no more than a disk that is full.
+            let _ = writeln!(self.file, "the log cannot begin anew: {error}");
         }
         let written = self.file.write(line)?;
         self.bytes += written as u64;

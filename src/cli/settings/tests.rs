@@ -48,8 +48,7 @@ impl Files {
 
 fn parsed(text: &str) -> (Vec<Entry>, Vec<Problem>) {
     let command = options::complete(Args::command());
-    let parsed = file::parse(Path::new("/etc/c.toml"), text, &options::known(&command));
-    parsed
+    file::parse(Path::new("/etc/c.toml"), text, &options::known(&command))
 }
 
 fn entry(scope: Scope, key: &str, values: &[&str], line: usize) -> Entry {
