@@ -22,7 +22,7 @@
 //! - [`preflight`]: what can be wrong before mounting is one sentence. [`background`]: the way from the prompt and back.
 //! - [`costs`]: what writing to a mount costs in requests.
 //! - [`written`]: what programs write to a mount is stored when they are told so, and read at once.
-//! - [`kept`]: what was said of an object stays with it.
+//! - [`kept`]: what was said of an object stays with it. [`staging_full`]: writers without room, and whom the bucket denies.
 //! - [`wire`]: every write of the wire against a development server, with lost answers, faults and roles.
 //! - [`writes`]: files that are written, without a kernel.
 //! - [`interrupts`]: whoever is killed while waiting for us is gone at once.
@@ -64,6 +64,7 @@ mod roles;
 mod small;
 mod special;
 mod stack;
+mod staging_full;
 mod streams;
 mod tidy;
 mod truncated;
