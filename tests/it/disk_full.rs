@@ -15,11 +15,11 @@ use crate::kernel;
 const MIB: usize = 1 << 20;
 
 /// A file system of the kernel's, gone at the end.
-struct Mounted(PathBuf);
+pub(crate) struct Mounted(pub(crate) PathBuf);
 
 impl Mounted {
     /// A small one in memory.
-    fn tmpfs(path: PathBuf, size: &str) -> Self {
+    pub(crate) fn tmpfs(path: PathBuf, size: &str) -> Self {
         Self::new(path, "tmpfs", &format!("size={size}"))
     }
 

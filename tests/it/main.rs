@@ -30,6 +30,7 @@
 //! - [`run`]: a mount for the life of one command, also without root. [`deploy`]: fstab, units and pods, completions and manual pages.
 //! - [`costs`]: what writing to a mount costs in requests.
 //! - [`written`]: what programs write to a mount is stored when they are told so, and read at once.
+//! - [`kept`]: what was said of an object stays with it. [`staging_full`]: writers without room, and whom the bucket denies.
 //! - [`wire`]: every write of the wire against a development server, with lost answers, faults and roles.
 //! - [`writes`]: files that are written, without a kernel.
 //! - [`interrupts`]: whoever is killed while waiting for us is gone at once.
@@ -60,6 +61,7 @@ mod fs_model;
 mod harness;
 mod interrupts;
 mod invalidated;
+mod kept;
 mod kernel;
 mod kills;
 mod launch;
@@ -80,6 +82,7 @@ mod small;
 mod sources;
 mod special;
 mod stack;
+mod staging_full;
 mod status;
 mod streams;
 mod tidy;

@@ -221,13 +221,15 @@ impl Parts {
         .collect()
     }
 
-    /// The upload was completed to an object, or given up: there is no part. `map` says what is staged of what they
-    /// covered; only that will be sealed anew.
+    /// The upload was completed to an object, or given up, or the file was stored without one: there is no part. `map` says what is still
+    /// staged; only that will be sealed anew. O(n).
     pub fn ended(&mut self, map: &ExtentMap) {
         for (_, part) in std::mem::take(&mut self.sealed) {
             self.based = self.based.max(part.sealed.end.min(map.len()));
-            self.refresh(map, part.sealed);
         }
+        // Also of what was in no part: what a commit has sent by itself lies in the object now, and must not be read back to go up once more.
+        self.fresh = Ranges::new(PART_BYTES_MIN);
+        self.refresh(map, 0..map.len());
     }
 
     /// Dirty parts are none any more, so that what a commit has sent in their place can be [`Parts::adopt`]ed; but those that still hold

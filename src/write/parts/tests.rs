@@ -96,6 +96,21 @@ fn a_stream_goes_up_behind_its_writer_and_its_header_stays() {
 }
 
 #[test]
+fn what_a_commit_has_sent_by_itself_does_not_go_up_again() {
+    let mut draft = Draft::created(Schedule::default());
+    write(&mut draft, 0..6 * MIB);
+    let snapshot = draft.map().clone();
+    draft.committed(&snapshot, object(1, 6 * MIB));
+    write(&mut draft, 6 * MIB..40 * MIB);
+    let seals = seal_full(&mut draft, 6 * MIB);
+    assert!(!seals.is_empty());
+    for seal in seals {
+        let mut pieces = draft.map().pieces(seal.range);
+        assert!(pieces.all(|piece| matches!(piece.place, Place::Staged { .. })));
+    }
+}
+
+#[test]
 fn a_file_that_is_made_long_first_goes_up_all_the_same() {
     let mut draft = Draft::created(Schedule::default());
     draft.truncate(GIB);
