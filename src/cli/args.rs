@@ -1,6 +1,5 @@
 //! What was typed: flags, and the environment variables that stand in for them.
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::builder::{BoolishValueParser, OsStringValueParser, TypedValueParser};
@@ -10,6 +9,8 @@ use super::bench::BenchArgs;
 use super::control::{InvalidateArgs, LogLevelArgs};
 use super::credentials::{CredentialsArgs, SourceArgs};
 use super::doctor::DoctorArgs;
+use super::generate::GenerateArgs;
+use super::run::{RUN_HELP, RunCommand};
 use super::settings::{ConfigCommand, PROFILES};
 use super::status::StatusArgs;
 
@@ -60,18 +61,6 @@ pub(super) enum Command {
     Generate(GenerateArgs),
 }
 
-/// What `rolefs run` says about itself beyond its flags.
-const RUN_HELP: &str = "\
-The command has the terminal, the signals and the working directory of rolefs. When it ends, what it has written is stored, and rolefs
-ends with the command's exit code; 128 + N if signal N has ended it. Other exit codes:
-
-   74  the command ended with 0, but something that was written could not be stored, or the mount died
-  125  the bucket could not be mounted; the command was not started
-  126  the command could not be executed
-  127  there is no such command
-
-After SIGTERM the command has two thirds of --grace to end, then it is killed; what is staged is stored in the rest.";
-
 /// `rolefs mount`.
 #[derive(Debug, Clone, ClapArgs)]
 pub(super) struct MountCommand {
@@ -84,35 +73,6 @@ pub(super) struct MountCommand {
 
     #[command(flatten)]
     pub(super) mount: MountArgs,
-}
-
-/// `rolefs run`.
-#[derive(Debug, Clone, ClapArgs)]
-pub(super) struct RunCommand {
-    /// Directory to mount on; made if it is not there.
-    #[arg(
-        long,
-        env = "ROLEFS_AT",
-        default_value = "/mnt/data",
-        value_name = "DIR"
-    )]
-    pub(super) at: PathBuf,
-
-    /// Time between SIGTERM and SIGKILL, as a pod's terminationGracePeriodSeconds says; at least 3s.
-    #[arg(
-        long,
-        env = "ROLEFS_GRACE",
-        default_value = "30s",
-        value_name = "DURATION"
-    )]
-    pub(super) grace: String,
-
-    #[command(flatten)]
-    pub(super) mount: MountArgs,
-
-    /// The command and its arguments.
-    #[arg(last = true, value_name = "COMMAND")]
-    pub(super) command: Vec<OsString>,
 }
 
 /// What is mounted, and how. Sizes are written `512MiB`, durations `30s` or `2min`.
@@ -474,20 +434,6 @@ pub(super) struct WarmArgs {
     /// Files read at the same time, 1 to 256.
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(super) jobs: u16,
-}
-
-#[derive(Debug, ClapArgs)]
-pub(super) struct GenerateArgs {
-    #[command(subcommand)]
-    pub(super) what: Generated,
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum Generated {
-    /// Completions of a shell.
-    Completions { shell: clap_complete::Shell },
-    /// Manual pages, one for each command.
-    Man { directory: PathBuf },
 }
 
 #[cfg(test)]

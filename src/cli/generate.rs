@@ -1,11 +1,26 @@
 //! `rolefs generate`: completions and manual pages, from the definition of the arguments.
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
+use clap::{Args as ClapArgs, Subcommand};
 
-use super::args::{GenerateArgs, Generated};
 use super::settings;
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct GenerateArgs {
+    #[command(subcommand)]
+    what: Generated,
+}
+
+#[derive(Debug, Subcommand)]
+enum Generated {
+    /// Completions of a shell.
+    Completions { shell: clap_complete::Shell },
+    /// Manual pages, one for each command.
+    Man { directory: PathBuf },
+}
 
 /// Writes them.
 pub(super) fn run(args: &GenerateArgs) -> Result<()> {

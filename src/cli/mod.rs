@@ -85,7 +85,7 @@ pub fn main() -> ExitCode {
 
 /// `rolefs run` ends with the exit code of its command.
 #[expect(clippy::print_stderr, reason = "as in main")]
-fn run_command(args: args::RunCommand, settings: &Settings) -> ExitCode {
+fn run_command(args: run::RunCommand, settings: &Settings) -> ExitCode {
     let code = run::run(args).unwrap_or_else(|error| {
         eprintln!("rolefs: {}", settings.named(&format!("{error:#}")));
         run::NO_MOUNT

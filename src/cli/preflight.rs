@@ -301,7 +301,8 @@ pub(super) fn explain(connection: &Connection, error: oss::Error) -> Error {
 /// The sentence for what mount(2) or fusermount3 said.
 pub(super) fn explain_mount(error: &io::Error) -> Error {
     match error.raw_os_error() {
-        Some(libc::EPERM | libc::EACCES) => anyhow!(
+        // What fusermount3 says has no number.
+        Some(libc::EPERM | libc::EACCES) | None => anyhow!(
             "no right to mount ({error}); run as root, or give the container CAP_SYS_ADMIN and /dev/fuse; else install fusermount3 \
              (package fuse3), or use 'rolefs run', which makes its own namespaces"
         ),

@@ -39,7 +39,9 @@ fn assert_flags(words: &[&str]) {
     {
         let name = flag.split('=').next().unwrap();
         assert!(
-            help.contains(&format!("{name} ")) || help.contains(&format!("{name}\n")),
+            [" ", "\n", "["]
+                .iter()
+                .any(|end| help.contains(&format!("{name}{end}"))),
             "{name}"
         );
     }

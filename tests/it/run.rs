@@ -392,7 +392,7 @@ fn without_root_it_mounts_in_a_namespace_of_its_own() {
     world.put("in", "input");
     let script = r#"
         id -u; grep CapEff /proc/self/status; stat --format %u $MNT/in
-        cat $MNT/in; echo result > $MNT/out; grep -c fuse.rolefs /proc/self/mountinfo; exit 3"#;
+        cat $MNT/in; echo result > $MNT/out; grep -c " $MNT .*fuse.rolefs" /proc/self/mountinfo; exit 3"#;
     let rolefs = run_script(&world, &[], script);
     // Not by fusermount3.
     let mut command = unprivileged(&world, &rolefs, "");

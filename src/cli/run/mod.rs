@@ -18,6 +18,7 @@
 //! nothing that it does in the mount can succeed any more. If the supervisor is killed, the kernel sends SIGTERM to the command
 //! (`PR_SET_PDEATHSIG`), and the mount, whose line breaks, stores what is staged and ends.
 
+mod args;
 mod command;
 mod events;
 mod holders;
@@ -34,12 +35,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use super::args::RunCommand;
 use super::config::{Config, Surroundings, duration};
 use super::parent::Parent;
 use super::{discover, mount};
 use supervisor::Supervisor;
 
+pub(super) use args::{RUN_HELP, RunCommand};
 pub(super) use command::NO_MOUNT;
 pub(super) use server::Supervised;
 

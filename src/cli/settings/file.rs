@@ -266,7 +266,9 @@ impl Parsing<'_> {
                 .collect::<Result<_, _>>()?,
             value => vec![word(value)?],
         };
-        let words = words.into_iter().map(|word| self.from_here(argument, word));
+        let words = words
+            .into_iter()
+            .map(|word| self.resolved_here(argument, word));
         let words: Vec<String> = words.collect();
         for word in words.iter().filter(|word| !word.is_empty()) {
             check(argument, word)?;
@@ -275,7 +277,7 @@ impl Parsing<'_> {
     }
 
     /// Relative paths start from the file's directory.
-    fn from_here(&self, argument: &Arg, word: String) -> String {
+    fn resolved_here(&self, argument: &Arg, word: String) -> String {
         let directory = self.file.parent().unwrap_or(Path::new("/"));
         let join = |path: &str| directory.join(path).to_string_lossy().into_owned();
         let is_path = matches!(

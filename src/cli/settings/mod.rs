@@ -158,12 +158,13 @@ fn parse(command: &Command, words: &[OsString]) -> Result<ArgMatches> {
         return Err(said);
     };
     // Without its variable the option is well: so it was the variable.
-    let without = options::each(command.clone(), &|argument: Arg| match argument.to_string()
-        == shown
-    {
-        true => argument.env(Resettable::Reset),
-        false => argument,
-    });
+    let without = options::each(
+        command.clone(),
+        &|argument: Arg| match options::shown_as(&argument) == shown {
+            true => argument.env(Resettable::Reset),
+            false => argument,
+        },
+    );
     let is_variable = match without.try_get_matches_from(words) {
         Ok(_) => true,
         Err(second) => refused(&second).as_ref() != Some(&shown),

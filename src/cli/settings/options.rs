@@ -104,11 +104,21 @@ pub(super) fn leaf<'a>(command: &'a Command, path: &[String]) -> &'a Command {
     })
 }
 
+/// As clap shows an argument. It takes one that was not built yet, with the number of its values still open, for an error of its own.
+pub(super) fn shown_as(argument: &Arg) -> String {
+    match argument.get_num_args() {
+        None if argument.get_action().takes_values() && !argument.is_positional() => {
+            argument.clone().num_args(1).to_string()
+        }
+        None | Some(_) => argument.to_string(),
+    }
+}
+
 /// The variable of the argument that clap shows as `shown`.
 pub(super) fn variable_of(command: &Command, shown: &str) -> Option<String> {
     let own = command
         .get_arguments()
-        .find(|argument| argument.to_string() == shown)
+        .find(|argument| shown_as(argument) == shown)
         .and_then(Arg::get_env)
         .map(|name| name.to_string_lossy().into_owned());
     own.or_else(|| {

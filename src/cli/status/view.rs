@@ -221,8 +221,8 @@ mod tests {
         let metrics = [
             ("rolefs_read_bytes_served_total", served),
             ("rolefs_oss_bytes_received_total", served / 2),
-            ("rolefs_read_reads_total", served / 1000),
-            ("rolefs_read_inline_hits_total", served / 2000),
+            ("rolefs_read_reads_total", served / 1024),
+            ("rolefs_read_inline_hits_total", served / 2048),
             ("rolefs_oss_get_requests_total", served / (1 << 20)),
         ];
         Status {

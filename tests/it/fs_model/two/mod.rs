@@ -5,7 +5,7 @@
 //! - Who has a file open has its version, with what this mount wrote. Other bytes he never gets: ESTALE, if he needs some that are gone.
 //! - A commit of a file whose object was replaced or removed meanwhile is a conflict; what it would have stored stays readable in its mount. With
 //!   `--on-conflict overwrite` it wins instead, unless it needs bytes that are gone.
-//! - A file that was created is stored over whatever it finds the first time: nobody is asked before.
+//! - A file that was created is in conflict with any object that others have made under its name meanwhile.
 
 mod file;
 mod steps;
@@ -348,7 +348,7 @@ impl World {
             return assert_eq!(done, Ok(()));
         };
         let needs_old = file.old.iter().any(|old| *old);
-        let is_conflict = file.base.is_some() && !file.is_base(found);
+        let is_conflict = !file.is_base(found);
         let is_refused = is_conflict && (self.policy == OnConflict::Fail || needs_old);
         if file.is_unchanged() && done.is_ok() {
             // There is nothing to store, so nobody looks.
