@@ -165,17 +165,19 @@ fn values_that_cannot_be_meant() {
     }
     // Where only a name is missing, and where a variable stands in for a flag.
     let mut nameless = world.rolefs();
-    nameless.env_remove("ROLEFS_ENDPOINT");
+    nameless
+        .env_remove("ROLEFS_ENDPOINT")
+        .env_remove("ROLEFS_REGION");
     world.refused(nameless, &[], &["no endpoint is given", "--endpoint"]);
     let mut switch = world.rolefs();
     switch.env("ROLEFS_ALLOW_OTHER", "perhaps");
-    world.refused(switch, &[], &["--allow-other", "perhaps"]);
+    world.refused(switch, &[], &["ROLEFS_ALLOW_OTHER", "perhaps"]);
     let mut regionless = world.rolefs();
     regionless.env_remove("ROLEFS_REGION");
     world.refused(regionless, &[], &["the region is unknown", "cn-hangzhou"]);
     let mut variable = world.rolefs();
     variable.env("ROLEFS_HOLD", "eternity");
-    world.refused(variable, &[], &["--hold eternity", "2min"]);
+    world.refused(variable, &[], &["ROLEFS_HOLD eternity", "2min"]);
     let missing = output({
         let mut rolefs = world.rolefs();
         rolefs.arg("mount").arg(world.path("refused"));

@@ -171,7 +171,8 @@ fn parse(command: &Command, words: &[OsString]) -> Result<ArgMatches> {
     };
     match options::variable_of(command, &shown).filter(|_| is_variable) {
         Some(variable) => Err(anyhow!(
-            "{said:#}".replace(&format!("'{shown}'"), &variable)
+            "{}",
+            format!("{said:#}").replace(&format!("'{shown}'"), &variable)
         )),
         None => Err(said),
     }

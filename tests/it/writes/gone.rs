@@ -106,12 +106,8 @@ async fn what_only_a_lost_upload_had_is_an_error_until_it_is_written_again() {
     for (at, piece) in bytes.chunks(1 << 20).enumerate() {
         // After a failure nothing is sent for a while.
         let began = Instant::now();
-        while bench
-            .try_write(&file, at as u64 * MIB, piece)
-            .await
-            .is_err()
-        {
-            assert!(began.elapsed() < NEVER);
+        while let Err(error) = bench.try_write(&file, at as u64 * MIB, piece).await {
+            assert!(began.elapsed() < NEVER, "{at}: {error}");
             tokio::task::yield_now().await;
         }
     }
