@@ -259,7 +259,7 @@ impl Draft {
     /// The upload is gone (aborted, or OSS does not know it any more). True if nothing was lost with it; else the ranges that lie only in it
     /// read as errors until they are written again, and no plan succeeds.
     pub fn upload_lost(&mut self) -> bool {
-        self.parts.ended(&self.map);
+        self.parts.upload_lost(&self.map);
         self.map.totals().uploaded == 0
     }
 

@@ -221,12 +221,21 @@ impl Parts {
         .collect()
     }
 
-    /// The upload was completed to an object, or given up, or the file was stored without one: there is no part. `map` says what is still
-    /// staged; only that will be sealed anew. O(n).
+    /// The upload was completed to an object, or the file was stored without one: there is no part. `map` says what is still staged; only
+    /// that will be sealed anew. O(n).
     pub fn ended(&mut self, map: &ExtentMap) {
-        for (_, part) in std::mem::take(&mut self.sealed) {
-            self.based = self.based.max(part.sealed.end.min(map.len()));
-        }
+        let end = self.iter().next_back().map_or(0, |last| last.sealed.end);
+        self.based = self.based.max(end.min(map.len()));
+        self.begin_anew(map);
+    }
+
+    /// The upload is gone: as [`Parts::ended`], but what it had lies in no object, and needs as many numbers again.
+    pub fn upload_lost(&mut self, map: &ExtentMap) {
+        self.begin_anew(map);
+    }
+
+    fn begin_anew(&mut self, map: &ExtentMap) {
+        self.sealed.clear();
         // Also of what was in no part: what a commit has sent by itself lies in the object now, and must not be read back to go up once more.
         self.fresh = Ranges::new(PART_BYTES_MIN);
         self.refresh(map, 0..map.len());
