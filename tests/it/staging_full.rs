@@ -85,6 +85,16 @@ fn a_bucket_that_denies_stops_writers_when_memory_is_full() {
 }
 
 #[test]
+fn a_bucket_that_denies_stops_writers_when_the_staging_disk_is_full() {
+    let world = World::open();
+    let disk = Mounted::tmpfs(world.path("staging"), "40M");
+    let staging = format!("--staging-dir={}", disk.0.display());
+    let mount = world.mount(&["--memory=32MiB", &staging]);
+    denied_then_allowed(&world, &mount, 40 * MIB);
+    mount.unmount();
+}
+
+#[test]
 fn a_full_staging_disk_is_no_writers_error_while_oss_takes_bytes() {
     let world = World::open();
     let disk = Mounted::tmpfs(world.path("staging"), "24M");

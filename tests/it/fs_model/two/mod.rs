@@ -350,6 +350,9 @@ impl World {
         let needs_old = file.old.iter().any(|old| *old);
         let is_conflict = !file.is_base(found);
         let is_refused = is_conflict && (self.policy == OnConflict::Fail || needs_old);
+        // Of an answer that was lost, what is there tells whose it is.
+        let is_same = file.base.is_none() && self.bucket.get(name) == Some(&file.content);
+        let is_refused = is_refused && !(is_same && done.is_ok());
         if file.is_unchanged() && done.is_ok() {
             // There is nothing to store, so nobody looks.
             file.is_dirty = false;
