@@ -291,14 +291,37 @@ pub(super) fn percent(share: Option<u64>) -> String {
     share.map_or_else(|| "–".to_owned(), |share| format!("{share} %"))
 }
 
-/// A time with its two largest units, or with three digits below a minute.
+/// A time with its two largest units; below a minute, seconds with a tenth, if there is one.
 pub(super) fn time(time: Duration) -> String {
     let seconds = time.as_secs();
     match seconds {
-        0 if time.subsec_millis() < 1000 => format!("{} ms", time.as_millis()),
+        0 => format!("{} ms", time.as_millis()),
+        1..60 if time.subsec_millis() == 0 => format!("{seconds} s"),
         1..60 => format!("{seconds}.{} s", time.subsec_millis() / 100),
         60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
         3600..86_400 => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
         _ => format!("{} d {} h", seconds / 86_400, seconds / 3600 % 24),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_as_exact_as_they_are_long() {
+        let shown = [0, 999, 1000, 2345, 59_999, 61_000, 8_000_000, 180_000_000];
+        let shown = shown.map(|ms| time(Duration::from_millis(ms)));
+        let expected = [
+            "0 ms",
+            "999 ms",
+            "1 s",
+            "2.3 s",
+            "59.9 s",
+            "1 min 1 s",
+            "2 h 13 min",
+            "2 d 2 h",
+        ];
+        assert_eq!(shown, expected);
     }
 }
