@@ -76,6 +76,10 @@ impl Events {
             if let Some((pid, ended)) = self.ended.take() {
                 return Ok(Event::Ended(pid, ended));
             }
+            // Before the ends, too: Ctrl-C comes before the end that it is the reason of.
+            if let Some(event) = self.signal()? {
+                return Ok(event);
+            }
             // Before each wait: several ends may have made one SIGCHLD.
             if let Some((pid, ended)) = process::reap()? {
                 // It may have spoken since.
@@ -84,9 +88,6 @@ impl Events {
                     return Ok(Event::Said(request));
                 }
                 return Ok(Event::Ended(pid, ended));
-            }
-            if let Some(event) = self.signal()? {
-                return Ok(event);
             }
             let timeout = match deadline.map(|at| at.saturating_duration_since(Instant::now())) {
                 None => PollTimeout::NONE,
