@@ -5,7 +5,7 @@
 //! files of settings.
 //!
 //! The commands: [`mount`] builds upwards from the credentials to the kernel and stays until the mount ends ([`ending`]),
-//! [`run`] does so for the life of one command, [`umount`] ends one, [`warm`] reads files through one before they are needed, [`bench`] measures one, [`cleanup`] gives up the uploads of crashed ones, [`recover`] stores what they had staged
+//! [`run`] does so for the life of one command, [`umount`] ends one, [`warm`] reads files through one before they are needed, [`mod@bench`] measures one, [`cleanup`] gives up the uploads of crashed ones, [`recover`] stores what they had staged
 //! ([`connect`]: a bucket without a mount). [`status`] shows how a mount stands, [`control`] has its doors opened and tells it things.
 //! [`credentials`] shows what a mount would sign with, and gives it to other programs; [`discover`] finds what a job of PAI does not have to say.
 //! [`doctor`] checks all that a mount needs. [`preflight`] turns what can be wrong before

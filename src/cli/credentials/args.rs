@@ -33,8 +33,8 @@ pub(super) enum Command {
 /// Where credentials come from, and which role is taken with them.
 #[derive(Debug, Clone, ClapArgs)]
 pub(in crate::cli) struct SourceArgs {
-    /// Where the role's credentials come from: auto, file:PATH, uri:URL, env, oidc, cli[:PROFILE], ini[:SECTION], ecs[:ROLE]
-    /// or process:COMMAND.
+    /// Where the role's credentials come from: auto, file:PATH, uri:URL, env, oidc, cli or cli:PROFILE, ini or ini:SECTION, ecs or
+    /// ecs:ROLE, or process:COMMAND.
     ///
     /// auto takes the file and the service that the platform injects, each standing in for the other, and when nothing is
     /// injected the first of these that is there: environment variables, a token of the cluster (OIDC), the profile of the

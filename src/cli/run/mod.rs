@@ -3,7 +3,7 @@
 //! Three processes. The **supervisor** is the one that was started: it has one thread, no runtime and no secrets in use, forwards signals, reaps
 //! whatever is orphaned to it (so it may be process 1 of a container), makes and ends the mount, and lives longest. The **mount** is the
 //! same executable with the same arguments up to `--`, in a session of its own, so that no key of the terminal reaches it; it does all
-//! that `rolefs mount` does, but has the supervisor mount ([`line`]). The **command** is started when the mount answers.
+//! that `rolefs mount` does, but has the supervisor mount ([`mod@line`]). The **command** is started when the mount answers.
 //!
 //! They are apart because their lives are: a mount that dies must not take the command's exit code along, credentials and caches must not be where
 //! `waitpid(-1)` is, and only a process with one thread may make a user namespace ([`namespace`]), in which the mount and the command

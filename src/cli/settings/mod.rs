@@ -1,7 +1,7 @@
 //! Where the values of options come from: flags, before variables, before files, before a profile, before defaults.
 //!
 //! clap holds the one list of options ([`super::args`]), and clap alone judges values. Everything here is made from that list:
-//! [`options`] gives each option its variable, and says what a file may hold; [`file`] turns a TOML file into values with their lines;
+//! [`options`] gives each option its variable, and says what a file may hold; [`mod@file`] turns a TOML file into values with their lines;
 //! [`profile`] is a set of defaults by name; [`layers`] puts the values that count below clap's variables and flags, as
 //! defaults of the command that was typed. So a value is checked in the same way wherever it stands, and what is wrong with it names
 //! that place ([`Settings::named`]).
