@@ -141,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_is_shown_without_what_may_be_secret() {
+    fn a_path_that_is_a_key_is_not_shown() {
         let shown = |url| shown_url(url);
         let plain = "http://localhost:7002/api/v1/credentials/0";
         assert_eq!(shown(plain), plain);
