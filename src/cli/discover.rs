@@ -33,10 +33,6 @@ const INTERNAL_TIMEOUT: Duration = Duration::from_secs(1);
 pub(super) type Found = Vec<(&'static str, String)>;
 
 /// Fills in the bucket and the endpoint that were not said, as far as the surroundings tell; says what it took.
-#[expect(
-    clippy::print_stderr,
-    reason = "what nobody typed is told to who waits at the prompt"
-)]
 pub(super) fn complete(
     bucket: &mut Option<String>,
     args: &mut ConnectionArgs,
@@ -45,16 +41,33 @@ pub(super) fn complete(
     for text in [&mut *bucket, &mut args.endpoint, &mut args.region] {
         text.take_if(|text| text.is_empty());
     }
-    let mut found = Found::new();
     let is_complete =
         args.endpoint.is_some() || around.oss_endpoint.is_some() || has_endpoint(bucket.as_deref());
     if bucket.is_some() && is_complete {
-        return Ok(found);
+        return Ok(Found::new());
     }
+    super::process::harden();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start the async runtime")?;
+    let found = runtime.block_on(find(bucket, args, around, is_complete));
+    // A name resolution may still hang in a thread of it.
+    runtime.shutdown_background();
+    found
+}
+
+#[expect(
+    clippy::print_stderr,
+    reason = "what nobody typed is told to who waits at the prompt"
+)]
+async fn find(
+    bucket: &mut Option<String>,
+    args: &mut ConnectionArgs,
+    around: &Surroundings,
+    is_complete: bool,
+) -> Result<Found> {
+    let mut found = Found::new();
     let mut region = args.region.clone().or(around.pai.region.clone());
     if bucket.is_none() {
         let Some((workspace, of_pai)) = around
@@ -66,7 +79,7 @@ pub(super) fn complete(
             // The sentence is that of the configuration.
             return Ok(found);
         };
-        let storage = runtime.block_on(default_storage(args, around, workspace, of_pai))?;
+        let storage = default_storage(args, around, workspace, of_pai).await?;
         let (address, endpoint) = taken_apart(&storage)?;
         eprintln!("rolefs: the default storage of workspace {workspace} is {storage}");
         match endpoint.as_deref().map(region_of) {
@@ -85,13 +98,11 @@ pub(super) fn complete(
         && args.endpoint.is_none()
         && let Some(region) = region
     {
-        let endpoint = runtime.block_on(endpoint_in(&region));
+        let endpoint = endpoint_in(&region).await;
         eprintln!("rolefs: the endpoint is {endpoint}");
         args.endpoint = Some(endpoint.clone());
         found.push(("ROLEFS_ENDPOINT", endpoint));
     }
-    // A name resolution may still hang in a thread of it.
-    runtime.shutdown_background();
     Ok(found)
 }
 
@@ -178,7 +189,11 @@ async fn default_storage(
         match list_configs(&endpoint, workspace, &signer).await {
             Ok(Some(storage)) => return Ok(storage),
             Ok(None) => bail!("workspace {workspace} has no default storage; {remedy}"),
-            Err(error @ openapi::Error::Refused { .. }) => {
+            Err(
+                error @ openapi::Error::Refused {
+                    status: 401 | 403, ..
+                },
+            ) => {
                 return Err(error).context(format!(
                     "the role may not ask for the default bucket of workspace {workspace}; {remedy}"
                 ));

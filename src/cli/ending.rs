@@ -61,7 +61,7 @@ impl<'a> OwnMount<'a> {
     }
 
     fn is_in_the_tree(&self) -> bool {
-        !self.is_gone && fuse::mounted_at(self.mountpoint) == self.device
+        !self.is_gone && self.device.is_some() && fuse::mounted_at(self.mountpoint) == self.device
     }
 
     fn is_gone(&mut self) {

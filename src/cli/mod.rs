@@ -84,10 +84,9 @@ pub fn main() -> ExitCode {
 }
 
 /// `rolefs run` ends with the exit code of its command.
-#[expect(clippy::print_stderr, reason = "as in main")]
 fn run_command(args: run::RunCommand, settings: &Settings) -> ExitCode {
     let code = run::run(args).unwrap_or_else(|error| {
-        eprintln!("rolefs: {}", settings.named(&format!("{error:#}")));
+        run::say(&settings.named(&format!("{error:#}")));
         run::NO_MOUNT
     });
     ExitCode::from(code)

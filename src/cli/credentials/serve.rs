@@ -17,7 +17,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::args::{ServeArgs, impatient};
 use super::service;
 use crate::cli::config::Surroundings;
-use crate::cli::{logging, process};
+use crate::cli::logging;
 use crate::credentials::{Config, Provider};
 
 /// What says to whoever started it that it answers; the URL follows.
@@ -52,9 +52,8 @@ pub(super) fn run(args: ServeArgs) -> Result<()> {
 
 fn serve(args: ServeArgs, parent: Option<u32>) -> Result<()> {
     logging::start(&args.log_level, None, logging::Style::default())?;
-    process::harden();
     let config = impatient(args.source.clone().config(&Surroundings::now())?);
-    super::runtime()?.block_on(serve_on(args, config, parent))
+    super::block_on(serve_on(args, config, parent))
 }
 
 async fn serve_on(args: ServeArgs, config: Config, parent: Option<u32>) -> Result<()> {

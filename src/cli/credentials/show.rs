@@ -13,7 +13,7 @@ use crate::credentials::{Credentials, Finding, Source, Survey, survey};
 /// Shows everything to standard output; fails if there is nothing to use.
 pub(super) fn run(args: ShowArgs) -> Result<()> {
     let config = args.source.config(&Surroundings::now())?;
-    let (survey, role) = super::runtime()?.block_on(async {
+    let (survey, role) = super::block_on(async {
         let survey = survey(config).await?;
         let role = whose(&survey, args.offline).await;
         anyhow::Ok((survey, role))

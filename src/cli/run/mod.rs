@@ -39,6 +39,7 @@ use super::config::{Config, Surroundings, duration};
 use super::parent::Parent;
 use super::{discover, mount};
 use supervisor::Supervisor;
+pub(super) use supervisor::say;
 
 pub(super) use args::{RUN_HELP, RunCommand};
 pub(super) use command::NO_MOUNT;
@@ -63,6 +64,8 @@ pub(super) fn run(args: RunCommand) -> Result<u8> {
     let grace = duration("--grace", &args.grace)?;
     ensure!(grace >= GRACE_MIN, "--grace: at least {GRACE_MIN:?}");
     make(&mountpoint)?;
+    // As the kernel names it. A dead mount answers nothing, and stands there by its own name.
+    let mountpoint = mountpoint.canonicalize().unwrap_or(mountpoint);
     let supervisor = Supervisor::start(&mountpoint, grace)?;
     supervisor.run(&args.command)
 }

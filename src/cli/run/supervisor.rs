@@ -1,7 +1,7 @@
 //! The supervisor: three phases, each waiting for what may happen in it.
 
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::ExitStatus;
@@ -106,6 +106,8 @@ impl<'a> Supervisor<'a> {
                     if let Err(error) = self.mount(&options) {
                         refused = Some(error);
                         deadline = Some(self.dismiss());
+                        // It waits for the mount, not for signals.
+                        self.order_end();
                     }
                 }
                 Event::Said(Request::Ready) if ended_by.is_none() => return Ok(None),
@@ -195,7 +197,10 @@ impl<'a> Supervisor<'a> {
 
     /// Unmounts, and waits until what is staged is stored.
     fn ending(&mut self) -> Result<()> {
-        self.unmount()?;
+        // Whatever has become of the mount: what is staged is stored.
+        if let Err(error) = self.unmount() {
+            say(&format!("{error:#}"));
+        }
         self.order_end();
         let mut interrupts = 0;
         while self.is_served {
@@ -305,10 +310,8 @@ fn send(pid: Pid, signal: Signal) {
     let _ = kill(pid, signal);
 }
 
-#[expect(
-    clippy::print_stderr,
-    reason = "the supervisor has no log; the command's standard error is where a job's owner looks"
-)]
-fn say(what: &str) {
-    eprintln!("rolefs: {what}");
+/// Says it on the command's standard error, where a job's owner looks: the supervisor has no log. A pipe that nobody reads any more must not
+/// end what is under way, as it would by eprintln!.
+pub(in crate::cli) fn say(what: &str) {
+    let _ = writeln!(io::stderr(), "rolefs: {what}");
 }

@@ -69,10 +69,9 @@ pub(super) fn values(
 /// What files say to a command. Of one file, a table about the mountpoint goes before one about the bucket, that before the
 /// command's, and that before the top; a later file before all of an earlier one.
 fn of_files(command: &Command, matches: &ArgMatches, path: &[String], entries: &[Entry]) -> Values {
-    let mountpoint = typed(matches, "mountpoint").or_else(|| typed(matches, "at"));
-    let mountpoint = mountpoint.and_then(|path| std::path::absolute(path).ok());
     let bucket = typed(matches, "bucket").map(|bucket| bucket.to_string_lossy().into_owned());
     let mut found = Values::new();
+    let absolute = |path: &std::ffi::OsStr| std::path::absolute(path).ok();
     let mut files: Vec<&Path> = entries.iter().map(|entry| entry.file.as_path()).collect();
     files.dedup();
     for file in files {
@@ -85,6 +84,12 @@ fn of_files(command: &Command, matches: &ArgMatches, path: &[String], entries: &
                 &mut found,
             );
         }
+        // Where `run` mounts may be said by a file, or by nobody.
+        let mountpoint = typed(matches, "mountpoint")
+            .or_else(|| typed(matches, "at"))
+            .and_then(absolute)
+            .or_else(|| absolute(found.get("at")?.words.first()?.as_ref()))
+            .or_else(|| absolute(matches.try_get_raw("at").ok()??.next()?));
         let is_there = |entry: &&Entry| match (&entry.scope, &mountpoint) {
             (Scope::Target(name), Some(mountpoint)) => {
                 name.starts_with('/') && Path::new(name) == mountpoint

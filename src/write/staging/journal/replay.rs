@@ -95,6 +95,8 @@ impl UnfinishedFile {
         let done = replay.all(&segments, generation)?;
         let standing = match (head.is_given_up, is_stored, is_same) {
             (true, ..) => Standing::GivenUp,
+            // What comes first is not there: nothing of it can be told.
+            (false, None, _) if done.changes == 0 && !done.is_whole => Standing::GivenUp,
             (false, Some(_), _) if done.changes == 0 => Standing::Stored,
             (false, Some(_), _) | (false, None, true) => Standing::Unchanged,
             (false, None, false) => Standing::Changed,

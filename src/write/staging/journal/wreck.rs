@@ -1,6 +1,7 @@
 //! What crashed mounts have left in a staging directory.
 
 use std::collections::{BTreeMap, HashSet};
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -49,11 +50,9 @@ impl CrashedMount {
         let mut found = Vec::new();
         for entry in entries {
             let entry = entry?;
-            let is_mount = entry
-                .file_name()
-                .as_encoded_bytes()
-                .starts_with(OWN_PREFIX.as_bytes());
-            if is_mount && let Some(crashed) = Self::take(entry.path())? {
+            if is_of_a_mount(&entry.file_name())
+                && let Some(crashed) = Self::take(entry.path())?
+            {
                 found.push(crashed);
             }
         }
@@ -67,6 +66,8 @@ impl CrashedMount {
             Ok(directory) => directory,
             // It has just ended.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            // Another user's.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(None),
             Err(error) => return Err(error),
         };
         let metadata = directory.metadata()?;
@@ -103,7 +104,11 @@ impl CrashedMount {
                 {
                     segments.entry(log).or_default().insert(segment, path);
                 }
-                _ => drop(others.insert(path)),
+                // What else may lie there is not ours.
+                [own, .., "head" | "log" | "new" | "chunks"] if number(own).is_some() => {
+                    others.insert(path);
+                }
+                _ => {}
             }
         }
         for (log, head_path) in heads {
@@ -209,4 +214,11 @@ fn remove(path: &Path) {
     if let Err(error) = fs::remove_file(path) {
         tracing::warn!(%error, path = %path.display(), "cannot be removed");
     }
+}
+/// True for the name of a mount's directory, `mount-PID-TIME`.
+fn is_of_a_mount(name: &OsStr) -> bool {
+    let rest = name.to_str().and_then(|name| name.strip_prefix(OWN_PREFIX));
+    let words = rest.and_then(|rest| rest.split_once('-'));
+    let is_number = |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit());
+    words.is_some_and(|(pid, time)| is_number(pid) && is_number(time))
 }
