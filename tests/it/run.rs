@@ -258,7 +258,7 @@ fn what_the_command_leaves_behind_lets_go_of_the_mount() {
     // One that does not is named, and what it wrote is stored.
     let script = r#"
         (trap '' TERM; exec 3> $MNT/kept; echo kept >&3; touch $OUT/begun2
-         echo $BASHPID > $OUT/pid; while [ ! -e $OUT/go ]; do sleep 0.02; done) &
+         echo $BASHPID > $OUT/pid; for i in {1..3000}; do [ ! -e $OUT/go ] || break; sleep 0.02; done) &
         while [ ! -e $OUT/begun2 ]; do sleep 0.02; done"#;
     let mut command = run_script(&world, &[], script);
     let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
@@ -268,6 +268,11 @@ fn what_the_command_leaves_behind_lets_go_of_the_mount() {
     let len = std::io::Read::read(&mut child.stderr.take().unwrap(), &mut text).unwrap();
     let text = String::from_utf8_lossy(&text[..len]).into_owned();
     fs::write(world.path("go"), "").unwrap();
+    // A zombie that nobody reaps has no words left.
+    let words = format!("/proc/{}/cmdline", pid.trim());
+    wait_for(SOON, "what was left behind ends", || {
+        fs::read(&words).map_or(true, |words| words.is_empty())
+    });
     assert_eq!(status.code(), Some(0), "{text}");
     assert!(text.contains(&format!("({})", pid.trim())), "{text}");
     assert_eq!(stored(&world, "kept").unwrap(), b"kept\n");
