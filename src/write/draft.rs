@@ -263,6 +263,37 @@ impl Draft {
         self.map.totals().uploaded == 0
     }
 
+    /// True if bytes of the file lay only in an upload that is gone. O(n).
+    #[must_use]
+    pub fn has_lost(&self) -> bool {
+        let mut kept = self.parts.iter().filter(|part| part.is_clean()).peekable();
+        let mut is_kept = |range: &Range<u64>| {
+            while kept
+                .next_if(|part| part.sealed.end <= range.start)
+                .is_some()
+            {}
+            kept.peek().is_some_and(|part| {
+                part.sealed.start <= range.start && range.end <= part.sealed.end
+            })
+        };
+        let pieces = self.map.pieces(0..self.map.len());
+        let mut uploaded = pieces.filter(|piece| matches!(piece.place, Place::Uploaded { .. }));
+        !uploaded.all(|piece| is_kept(&piece.range))
+    }
+
+    /// What was let go in parts that a change of `range` would cut is lost as if their upload were gone. Returns how many bytes.
+    pub fn lose_cut(&mut self, range: &Range<u64>) -> u64 {
+        let mut bytes = 0;
+        while let Some(part) = self.parts.first_cut(range) {
+            let (sealed, number) = (part.sealed.clone(), part.number);
+            self.parts.lost(number, &self.map);
+            let pieces = self.map.pieces(sealed);
+            let lost = pieces.filter(|piece| matches!(piece.place, Place::Uploaded { .. }));
+            bytes += lost.map(|piece| piece.bytes()).sum::<u64>();
+        }
+        bytes
+    }
+
     /// OSS does not have this part as it was sent. True if nothing was lost with it: it is sent again.
     pub fn part_lost(&mut self, number: PartNumber) -> bool {
         self.parts.lost(number, &self.map)

@@ -50,6 +50,18 @@ impl File {
         Ok(())
     }
 
+    /// Takes bytes, at most [`BLOCK_BYTES`], into staging that an object has of the file: it is what it was, and has nothing more to be stored. For
+    /// who has its turn and has frozen it.
+    ///
+    /// # Errors
+    /// [`NeedsRoom`]: nothing has changed.
+    pub fn try_keep(&self, offset: u64, bytes: &[u8]) -> Result<(), NeedsRoom> {
+        let mut state = self.lock();
+        state
+            .keep(&self.writer.staging, offset, bytes)
+            .ok_or(NeedsRoom)
+    }
+
     /// Writes bytes, and waits until there is room for them: as long as anything is on its way up that would make some.
     ///
     /// # Errors
@@ -74,7 +86,7 @@ impl File {
                     break;
                 }
                 if self.must_commit(&range) {
-                    self.materialise(op).await?;
+                    self.uncut(op, &range).await?;
                     continue;
                 }
                 if !std::mem::replace(&mut has_waited, true) {
@@ -227,9 +239,35 @@ impl File {
         mut edit: impl FnMut(&mut State) + Send,
     ) -> Result<(), Error> {
         while self.try_change(&range, &mut edit).is_err() {
-            self.materialise(op).await?;
+            self.uncut(op, &range).await?;
         }
         Ok(())
+    }
+
+    /// Stores the file, so that `range` can be changed.
+    ///
+    /// If that must fail until other bytes are written again which a lost upload had, what the change would cut off is lost with them: else the file
+    /// could never be written again from one end to the other.
+    async fn uncut(self: &Arc<Self>, op: &Op, range: &Range<u64>) -> Result<(), Error> {
+        match self.materialise(op).await {
+            Err(Error::UploadGone(_)) if self.lose_cut(range) => Ok(()),
+            done => done,
+        }
+    }
+
+    /// False if nothing was lost: it can still be stored.
+    fn lose_cut(&self, range: &Range<u64>) -> bool {
+        let mut state = self.lock();
+        let is_cut = state.cuts_let_go(range) && state.draft.has_lost();
+        if is_cut {
+            let bytes = state.draft.lose_cut(range);
+            tracing::error!(
+                key = ?state.key,
+                bytes,
+                "more bytes of a file are lost whose upload is gone: they lay only in a part of which some are written again"
+            );
+        }
+        is_cut
     }
 
     /// A change that takes no room.

@@ -178,15 +178,21 @@ impl Parts {
     /// completed, before.
     #[must_use]
     pub fn cuts_let_go(&self, range: &Range<u64>) -> bool {
+        self.first_cut(range).is_some()
+    }
+
+    /// The first such part.
+    pub(super) fn first_cut(&self, range: &Range<u64>) -> Option<&Part> {
         let first = self.sealed.range(..=range.start).next_back();
         let first = first.map_or(range.start, |(&start, _)| start);
         let mut parts = self.sealed.range(first..range.end.max(first));
-        parts.any(|(_, part)| {
+        let found = parts.find(|(_, part)| {
             let sealed = &part.sealed;
             let is_touched = sealed.end > range.start;
             let is_covered = range.start <= sealed.start && sealed.end <= range.end;
             is_touched && !is_covered && part.is_let_go && part.is_clean()
-        })
+        });
+        found.map(|(_, part)| part)
     }
 
     /// True if a part is being sent that the file has outrun: its number must not be used again before it has arrived.

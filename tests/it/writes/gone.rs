@@ -25,6 +25,15 @@ async fn abort_all(bench: &Bench) {
     }
 }
 
+/// Writes until it succeeds: after a failure nothing is sent for a while.
+async fn insist(bench: &Bench, file: &Arc<File>, at: u64, bytes: &[u8]) {
+    let began = Instant::now();
+    while let Err(error) = bench.try_write(file, at, bytes).await {
+        assert!(began.elapsed() < NEVER, "{at}: {error}");
+        tokio::task::yield_now().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_late_failure_of_an_upload_that_is_over_does_not_end_the_next_one() {
     let bench = Bench::new().await;
@@ -102,14 +111,14 @@ async fn what_only_a_lost_upload_had_is_an_error_until_it_is_written_again() {
     drop(other);
     assert!(file.read(0..30 * MIB).is_err());
     assert_eq!(bench.get("lost"), None);
+    // What went up since then is cut, while the file cannot be stored.
+    for at in 0..30 {
+        insist(&bench, &file, at * MIB + 1, b"cut").await;
+    }
+    assert!(file.read(0..30 * MIB).is_err());
     bytes.reverse();
     for (at, piece) in bytes.chunks(1 << 20).enumerate() {
-        // After a failure nothing is sent for a while.
-        let began = Instant::now();
-        while let Err(error) = bench.try_write(&file, at as u64 * MIB, piece).await {
-            assert!(began.elapsed() < NEVER, "{at}: {error}");
-            tokio::task::yield_now().await;
-        }
+        insist(&bench, &file, at as u64 * MIB, piece).await;
     }
     bench.commit(&file).await.unwrap();
     assert!(bench.get("lost").unwrap() == bytes);
