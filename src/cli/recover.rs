@@ -1,6 +1,6 @@
 //! `rolefs recover`: what a crashed mount has left unstored in its staging directory.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -61,6 +61,14 @@ async fn recover(args: &RecoverArgs) -> Result<()> {
         around: Surroundings::now(),
         open: HashMap::new(),
     };
+    let known = crashed.iter().flat_map(CrashedMount::files);
+    let known: HashSet<&str> = known.map(|file| file.key().as_str()).collect();
+    if let Some(absent) = args.keys.iter().find(|key| !known.contains(key.as_str())) {
+        bail!(
+            "{}: nothing of {absent} is there; 'rolefs recover' lists what is",
+            directory.display()
+        );
+    }
     let is_asked_for = |file: &&UnfinishedFile| {
         args.keys.is_empty() || args.keys.iter().any(|key| key == file.key().as_str())
     };

@@ -315,6 +315,13 @@ fn a_mount_tells_of_what_a_crashed_one_has_left_and_recover_lists_and_drops_it()
         "{list}"
     );
 
+    let absent = recover(&world, &staging, &["drop", "newer"]);
+    let why = String::from_utf8_lossy(&absent.stderr).into_owned();
+    assert!(
+        !absent.status.success() && why.contains("nothing of newer is there"),
+        "{why}"
+    );
+
     let refused = recover(&world, &staging, &["restore"]);
     assert!(!refused.status.success());
     assert_eq!(stored(&world, "new").unwrap(), b"new");

@@ -43,11 +43,12 @@ impl State {
 
     /// A change was done; if it was not logged, no later one is.
     pub(super) fn logged(&mut self, is_logged: bool) {
+        let is = if is_logged { None } else { self.identity() };
         let Some(log) = &mut self.log else {
             return;
         };
         if !is_logged {
-            log.give_up();
+            log.give_up(is.as_ref());
         }
         let dirty = self.draft.map().dirty_bytes();
         if log.is_longer_than(2 * dirty + WASTE_BYTES_MAX) {

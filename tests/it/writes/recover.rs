@@ -233,6 +233,27 @@ async fn a_file_written_over_and_over_takes_no_more_of_the_disk() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_whose_first_change_found_no_room_is_named_as_lost_though_room_comes_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let bench = staged(256 * MIB, directory.path(), 8 * MIB).await;
+    let first = bench.create("first");
+    for at in 0..7 {
+        bench.write(&first, at * MIB, &pattern(at, MIB)).await;
+    }
+    let second = bench.create("second");
+    bench.write(&second, 0, &pattern(7, MIB)).await;
+    bench.commit(&first).await.unwrap();
+    bench.write(&second, MIB, b"logged it could be").await;
+    let (standing, ..) = recovered(&bench, directory.path()).await.unwrap();
+    assert_eq!(standing, Standing::GivenUp);
+    bench.commit(&second).await.unwrap();
+    assert_eq!(recovered(&bench, directory.path()).await, None);
+    bench.write(&second, 0, b"anew").await;
+    let (standing, found, _) = recovered(&bench, directory.path()).await.unwrap();
+    assert_eq!((standing, &found[..4]), (Standing::Unchanged, &b"anew"[..]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_that_the_directory_has_no_room_for_is_named_as_lost_until_it_is_stored() {
     let directory = tempfile::tempdir().unwrap();
     let bench = staged(256 * MIB, directory.path(), 8 * MIB).await;

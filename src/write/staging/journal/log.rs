@@ -174,17 +174,7 @@ impl Log {
     fn place(&mut self, before: impl FnOnce() -> Option<Identity>) -> io::Result<&mut Part> {
         if matches!(self.phase, Phase::Quiet) {
             let before = before().ok_or_else(|| io::Error::other("the file has no name"))?;
-            let mut head = Head {
-                endpoint: self.directory.endpoint().to_owned(),
-                bucket: self.directory.bucket().to_owned(),
-                key: String::new(),
-                base: None,
-                generation: 0,
-                first: self.next_segment,
-                unsure: None,
-                is_given_up: false,
-            };
-            head.identify(&before);
+            let head = self.head(&before);
             head.store(&self.head_path())?;
             self.phase = Phase::Kept {
                 head,
@@ -209,6 +199,22 @@ impl Log {
         parts.extend(begun);
         let part = parts.last_mut();
         part.ok_or_else(|| io::Error::other("there is no segment"))
+    }
+
+    /// The head of a file without changes.
+    fn head(&self, is: &Identity) -> Head {
+        let mut head = Head {
+            endpoint: self.directory.endpoint().to_owned(),
+            bucket: self.directory.bucket().to_owned(),
+            key: String::new(),
+            base: None,
+            generation: 0,
+            first: self.next_segment,
+            unsure: None,
+            is_given_up: false,
+        };
+        head.identify(is);
+        head
     }
 
     /// A new segment.
@@ -291,10 +297,15 @@ impl Log {
             Phase::Kept { head, parts, .. } => {
                 let is_needed = |part: &Part| part.last > is.generation;
                 let first = parts.iter().find(|part| is_needed(part));
-                head.first = first.map_or(self.next_segment, |part| part.number);
-                head.identify(is);
-                head.unsure = None;
-                stored(head.store(&path));
+                let mut new = head.clone();
+                new.first = first.map_or(self.next_segment, |part| part.number);
+                new.identify(is);
+                new.unsure = None;
+                if let Err(error) = new.store(&path) {
+                    // The head that is there needs all of them.
+                    return stored(Err(error));
+                }
+                *head = new;
                 let gone = parts.iter().filter(|part| !is_needed(part));
                 gone.for_each(|part| part.segment.remove());
                 parts.retain(is_needed);
@@ -321,20 +332,23 @@ impl Log {
         }
     }
 
-    /// A change is not logged: what was is of no use any more, and takes room that others need. The name stays.
-    pub(in crate::write) fn give_up(&mut self) {
-        let path = self.head_path();
-        let Phase::Kept { head, parts, .. } = &mut self.phase else {
-            return;
+    /// A change is not logged, and without it none that follows is of use; what was takes room that others need. The name stays. `is`: what the
+    /// file is stored as, if nothing was logged yet; `None` of one without a name, of which nothing is to be found.
+    pub(in crate::write) fn give_up(&mut self, is: Option<&Identity>) {
+        let mut head = match (&self.phase, is) {
+            (Phase::Kept { head, .. }, _) => head.clone(),
+            (Phase::Quiet, Some(is)) => self.head(is),
+            (Phase::Quiet, None) | (Phase::GivenUp(_), _) => return,
         };
         tracing::warn!(
             key = head.key,
-            "the staging directory has no room for all that is written of a file: a crash would lose what is not stored of it"
+            "the staging directory cannot take all that is written of a file: a crash would lose what is not stored of it"
         );
-        let mut head = head.clone();
         head.is_given_up = true;
-        stored(head.store(&path));
-        parts.iter().for_each(|part| part.segment.remove());
+        stored(head.store(&self.head_path()));
+        if let Phase::Kept { parts, .. } = &self.phase {
+            parts.iter().for_each(|part| part.segment.remove());
+        }
         self.phase = Phase::GivenUp(head);
     }
 

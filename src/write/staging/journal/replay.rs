@@ -300,6 +300,20 @@ impl Recovered {
             fs::create_dir_all(above)?;
         }
         let file = File::create_new(path)?;
+        let filled = self.fill(&file, fetch, is_gone).await;
+        if filled.is_err() {
+            // Half of it would keep the next attempt from its name. What it fails with is told.
+            let _ = fs::remove_file(path);
+        }
+        filled
+    }
+
+    async fn fill(
+        &self,
+        file: &File,
+        fetch: &Fetch,
+        is_gone: impl Fn(&Failure) -> bool,
+    ) -> io::Result<u64> {
         file.set_len(self.map.len())?;
         let mut missing = 0;
         for piece in self.map.pieces(0..self.map.len()) {
