@@ -49,6 +49,18 @@ struct Change {
     unsure: bool,
 }
 
+impl Change {
+    /// One of the name alone.
+    fn at(done: Instant) -> Self {
+        Self {
+            done,
+            moved: None,
+            doubtful: false,
+            unsure: false,
+        }
+    }
+}
+
 impl Own {
     pub(super) fn new(names_max: usize) -> Self {
         Self {
@@ -105,28 +117,17 @@ impl Own {
 impl Tree {
     /// This mount has changed the name of `ino` at `done`.
     pub(super) fn changed(&mut self, ino: Ino, done: Instant) {
-        let (moved, doubtful, unsure) = (None, false, false);
-        self.note(
-            ino,
-            Change {
-                done,
-                moved,
-                doubtful,
-                unsure,
-            },
-        );
+        self.note(ino, Change::at(done));
     }
 
     /// This mount has given the name to the directory `ino`, and other names to all that is below it, at `done`.
     pub(super) fn changed_below(&mut self, ino: Ino, done: Instant) {
-        let (moved, doubtful, unsure) = (Some(done), false, false);
+        let moved = Some(done);
         self.note(
             ino,
             Change {
-                done,
                 moved,
-                doubtful,
-                unsure,
+                ..Change::at(done)
             },
         );
     }
@@ -251,16 +252,18 @@ impl Tree {
             return;
         };
         node.asked = node.asked.max(now);
-        let (done, moved, doubtful, unsure) = (now, None, true, false);
-        self.note(
+        let doubtful = true;
+        self.ask_anew(
             ino,
             Change {
-                done,
-                moved,
                 doubtful,
-                unsure,
+                ..Change::at(now)
             },
         );
+    }
+
+    fn ask_anew(&mut self, ino: Ino, change: Change) {
+        self.note(ino, change);
         self.evict(Some(ino));
     }
 
@@ -280,17 +283,14 @@ impl Tree {
             return;
         }
         node.asked = node.asked.max(now);
-        let (done, moved, doubtful, unsure) = (now, None, false, true);
-        self.note(
+        let unsure = true;
+        self.ask_anew(
             ino,
             Change {
-                done,
-                moved,
-                doubtful,
                 unsure,
+                ..Change::at(now)
             },
         );
-        self.evict(Some(ino));
     }
 
     /// The attributes of `ino` must be asked for, whatever their age.

@@ -25,7 +25,7 @@ fn content(upload: &Upload) -> String {
 ///
 /// # Errors
 /// Those of an upload of a part. Nothing depends on the mark but the cleaning after a crash.
-pub(super) async fn mark(bucket: &Bucket, op: &Op, upload: &Upload) -> Result<(), Error> {
+pub async fn mark(bucket: &Bucket, op: &Op, upload: &Upload) -> Result<(), Error> {
     let body = Body::from(bytes::Bytes::from(content(upload)));
     bucket.upload_part(op, upload, PARTS_MAX, &body).await?;
     Ok(())

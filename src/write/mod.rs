@@ -79,7 +79,7 @@ pub use extents::{
 pub use file::{File, Fragment, Frozen, MustCommit, Staged};
 pub use flush::{Access, Decision, HandleId, Holders, Process};
 pub use limits::{FILE_BYTES_MAX, Limits, PART_BYTES_MAX, PART_BYTES_MIN, PARTS_MAX, PartNumber};
-pub use mark::{is_ours, sent};
+pub use mark::{is_ours, mark, sent};
 pub use parts::{Part, Parts, Pressure, Progress, Schedule, Seal, Sealing};
 pub use plan::{Commit, Make, Plan, Step, fetched};
 pub use staging::{CrashedMount, Recovered, StagingDirectory, Standing, UnfinishedFile};

@@ -342,6 +342,27 @@ async fn what_may_be_stored_is_deleted_and_is_not_renamed_by_its_name_alone() {
 
 /// A reader has the file open whose name goes, and memory lets go of parts of it while it is brought into staging.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_open_file_whose_removal_is_refused_has_nothing_to_be_stored() {
+    let it = Mounted::new(64 << 20).await;
+    let bytes = content(1, 3 * MIB);
+    it.stack.put("kept", &bytes);
+    let ino = it.lookup(Ino::ROOT, "kept").await.unwrap();
+    let handle = it.fs.open(&op(), ino).await.unwrap().handle;
+    let refused = Fault::Refuse {
+        status: 403,
+        code: "AccessDenied",
+    };
+    let faults = it.stack.server.faults();
+    faults.script(1, Some(Operation::DeleteObject), "kept", refused);
+    it.unlink("kept").await.unwrap_err();
+    assert_eq!(it.fs.unstored(), []);
+    it.has("kept", &bytes);
+    it.fs.release(handle);
+    assert!(it.fs.finish(NEVER).await.is_empty());
+    assert_eq!(it.stack.server.stats().count(Operation::PutObject), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_open_file_that_is_removed_is_kept_though_parts_of_it_were_let_go() {
     let it = Mounted::new(16 << 20).await;
     let bytes = content(1, 20 * MIB);

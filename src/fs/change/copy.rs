@@ -10,6 +10,7 @@ use crate::op::Op;
 use crate::oss::{
     self, Bucket, Condition, CopyProperties, CopySource, Description, Kind, Part, Stored, Upload,
 };
+use crate::write;
 
 /// An object of more bytes is copied in parts: the oldest page of OSS ("CopyObject") takes 1 GB at once.
 const WHOLE_BYTES_MAX: u64 = 1 << 30;
@@ -17,8 +18,8 @@ const WHOLE_BYTES_MAX: u64 = 1 << 30;
 /// Bytes of a part that is copied, while 10,000 of them are enough: no request takes long, and several run side by side.
 const PART_BYTES: u64 = 256 << 20;
 
-/// Parts, and the most of them that are copied at the same time.
-const PARTS_MAX: u64 = 10_000;
+/// Parts, of which the last number is that of the mark; and the most of them that are copied at the same time.
+const PARTS_MAX: u64 = 9_999;
 const PARTS_AT_ONCE: usize = 8;
 
 /// A copy that was made.
@@ -107,6 +108,8 @@ impl FileSystem {
             .initiate(op, to, &found.properties, condition)
             .await?;
         let version = Version::new(from.clone(), found.meta.etag.clone(), found.meta.size);
+        // It only tells `rolefs cleanup` whose it is, should this process die; what is wrong with the upload the parts will say.
+        let _ = write::mark(&self.bucket, op, &upload).await;
         let completed = match self.copy_parts(op, &upload, &version).await {
             Ok(parts) => {
                 let crc64 = found.meta.crc64;
@@ -116,7 +119,7 @@ impl FileSystem {
             Err(error) => Err(error),
         };
         if completed.is_err() {
-            // What it fails with is told; an upload that stays is found by its age.
+            // What it fails with is told; an upload that stays is found by its mark.
             let _ = self.bucket.abort(op, &upload).await;
         }
         completed

@@ -74,6 +74,11 @@ impl FileSystem {
                 Some(Moving::File | Moving::Link | Moving::Special) | None,
             ) => {}
         }
+        // Before any turn is taken, for turns are taken in one order: also that of a target which nobody writes, but somebody has open.
+        let _open = match target {
+            Some(target) => self.pin_open(target)?,
+            None => None,
+        };
         // Held until the tree knows: nothing stores either of them meanwhile.
         let inos: Vec<Ino> = [Some(ino), target].into_iter().flatten().collect();
         let held = self.hold(&inos).await;

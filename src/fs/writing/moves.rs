@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::Held;
 use super::held::OnItsWay;
 use super::open::base;
+use super::{Held, Pinned};
 use crate::fs::change::Copied;
 use crate::fs::files::{Content, OpenFile};
 use crate::fs::{Error, FileSystem};
@@ -30,15 +30,8 @@ impl FileSystem {
         ino: Ino,
         held: &[Held],
     ) -> Result<Option<Held>, Error> {
-        let size = {
-            let files = self.open_files();
-            match files.get(&ino).filter(|open| open.handles > 0) {
-                Some(open) => match &open.content {
-                    Content::Stored(file) => file.version().size(),
-                    Content::Written(written) => written.file.len(),
-                },
-                None => return Ok(None),
-            }
+        let Some(size) = self.open_size(ino) else {
+            return Ok(None);
         };
         if size > KEPT_BYTES_MAX {
             tracing::warn!(
@@ -52,9 +45,34 @@ impl FileSystem {
             self.keep(op, held).await?;
             return Ok(None);
         }
+        if !held.is_empty() {
+            // Opened a moment ago, and its turn cannot be taken behind another one.
+            return Ok(None);
+        }
         let held = self.take_turn(self.pin(ino)?).await;
         self.keep(op, &held).await?;
         Ok(Some(held))
+    }
+
+    /// The size of a file that somebody has open.
+    fn open_size(&self, ino: Ino) -> Option<u64> {
+        let files = self.open_files();
+        let open = files.get(&ino).filter(|open| open.handles > 0)?;
+        Some(match &open.content {
+            Content::Stored(file) => file.version().size(),
+            Content::Written(written) => written.file.len(),
+        })
+    }
+
+    /// Pins a file that somebody has open and that is to be kept when it loses its name.
+    ///
+    /// # Errors
+    /// As [`FileSystem::pin`].
+    pub(in crate::fs) fn pin_open(self: &Arc<Self>, ino: Ino) -> Result<Option<Pinned>, Error> {
+        let is_kept = self
+            .open_size(ino)
+            .is_some_and(|size| size <= KEPT_BYTES_MAX);
+        is_kept.then(|| self.pin(ino)).transpose()
     }
 
     /// Brings into staging what lies elsewhere.
@@ -71,7 +89,7 @@ impl FileSystem {
                 continue;
             }
             let read = self.read_held(op, held, range.clone()).await?;
-            if read.with(|bytes| file.try_write(at, bytes)).is_err() {
+            if read.with(|bytes| file.try_keep(at, bytes)).is_err() {
                 tracing::warn!(
                     ino = held.written().ino.get(),
                     "no room to keep an open file that loses its name"

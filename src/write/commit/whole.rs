@@ -62,7 +62,8 @@ impl File {
             Ok(stored) => {
                 return Ok(Outcome::Stored(Made {
                     stored,
-                    kind: source.meta.kind,
+                    // Whatever the source is (OSS help "CopyObject").
+                    kind: ObjectType::Normal,
                     class: source.properties.storage_class,
                 }));
             }

@@ -260,6 +260,18 @@ impl State {
         Some(())
     }
 
+    /// Takes what lies in an object into staging, if there is room.
+    pub(super) fn keep(&mut self, staging: &Staging, offset: u64, bytes: &[u8]) -> Option<()> {
+        let taken = self.take(staging, bytes, None)?;
+        let mut at = offset;
+        for staged in taken.iter().flatten() {
+            self.draft.moved(at, staged);
+            at += staged.range.end - staged.range.start;
+        }
+        self.release();
+        Some(())
+    }
+
     /// Lets go of what nothing names any more; nothing while a commit reads the map as it was.
     pub(in crate::write) fn release(&mut self) {
         if self.is_committing {
