@@ -13,6 +13,7 @@ use clap::Args as ClapArgs;
 use tokio::runtime::Handle;
 
 use super::args::path;
+use super::block_on;
 use super::config::Config;
 use super::logging;
 use crate::control::{self, Around, Client, Facts, Mount, Place, Serving, asked};
@@ -55,7 +56,7 @@ pub(super) struct LogLevelArgs {
 
 /// Has paths asked for again.
 pub(super) fn invalidate(args: &InvalidateArgs) -> Result<()> {
-    asking(async {
+    block_on(async {
         for path in &args.paths {
             let shown = path.display();
             let mount = find(path)?;
@@ -73,22 +74,10 @@ pub(super) fn invalidate(args: &InvalidateArgs) -> Result<()> {
 pub(super) fn log_level(args: &LogLevelArgs) -> Result<()> {
     let mount = find(&args.mountpoint)?;
     let client = client(&mount, args.control_dir.as_deref(), PATIENCE)?;
-    asking(async {
+    block_on(async {
         let told = client.set_log_level(&args.level).await;
         told.with_context(|| args.mountpoint.display().to_string())
     })
-}
-
-/// Runs a command that asks mounts.
-pub(super) fn asking<T>(command: impl Future<Output = Result<T>>) -> Result<T> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the async runtime")?;
-    let result = runtime.block_on(command);
-    // A thread may hang in a mount that does not answer.
-    runtime.shutdown_background();
-    result
 }
 
 /// The mount that a path is in.
@@ -168,7 +157,7 @@ pub(super) fn open(
     runtime: &Handle,
 ) -> Result<Serving> {
     // Another one may have been mounted over it already.
-    let device = fuse::mounted_at(mountpoint).unwrap_or_default();
+    let device = fuse::mounted_at(mountpoint);
     let metrics_address = match &metrics_listener {
         Some(listener) => Some(listener.local_addr()?.to_string()),
         None => None,
@@ -176,13 +165,16 @@ pub(super) fn open(
     if let Some(address) = &metrics_address {
         tracing::info!("metrics are at http://{address}/metrics");
     }
-    let socket = match Place::listen(&around(config.control_dir.clone()), &device) {
+    let listen = |device: &String| match Place::listen(&around(config.control_dir.clone()), device)
+    {
         Ok(socket) => Some(socket),
         Err(error) => {
             tracing::warn!("no control socket, so 'rolefs status' cannot ask this mount: {error}");
             None
         }
     };
+    // Of a mount whose place is not known, nobody could find the socket.
+    let socket = device.as_ref().and_then(listen);
     let connection = &config.connection;
     let region = connection.region.as_deref();
     let region = region.or(connection.endpoint.region());

@@ -10,6 +10,7 @@ use std::env;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -51,7 +52,10 @@ pub(super) fn default_log_file(mountpoint: &Path) -> PathBuf {
 
 /// Starts the child and waits until it has mounted. `found` are variables for it beside the own ones.
 pub(super) fn spawn(found: &[(&'static str, String)]) -> Result<()> {
-    let mut child = Command::new(env::current_exe().context("cannot find the own executable")?)
+    let executable = env::current_exe().context("cannot find the own executable")?;
+    let mut child = Command::new(&executable)
+        // These are translated; as a helper of mount(8) it would do so once more.
+        .arg0(executable.with_file_name("rolefs"))
         .args(fstab::typed().into_iter().skip(1))
         .env(CHILD, "1")
         .envs(found.iter().map(|(name, value)| (name, value)))

@@ -17,7 +17,6 @@ use super::args::ConnectionArgs;
 use super::config::{Pai, Surroundings};
 use crate::credentials::{Provider, Secret};
 use crate::openapi::{self, Call, Signer};
-use crate::transport::{self, Proxy, Roots};
 
 /// Where the default storage of a workspace stands.
 const DEFAULT_STORAGE: &str = "modelExportPath";
@@ -47,14 +46,7 @@ pub(super) fn complete(
         return Ok(Found::new());
     }
     super::process::harden();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the async runtime")?;
-    let found = runtime.block_on(find(bucket, args, around, is_complete));
-    // A name resolution may still hang in a thread of it.
-    runtime.shutdown_background();
-    found
+    super::block_on(find(bucket, args, around, is_complete))
 }
 
 #[expect(
@@ -222,17 +214,6 @@ async fn list_configs(
     workspace: &str,
     signer: &Signer<'_>,
 ) -> Result<Option<String>, openapi::Error> {
-    let https = endpoint.starts_with("https://");
-    let client = transport::Client::new(&transport::Config {
-        connect_timeout: CONNECT_TIMEOUT,
-        proxy: if https {
-            Proxy::Environment
-        } else {
-            Proxy::Never
-        },
-        roots: if https { Roots::System } else { Roots::None },
-        ..transport::Config::default()
-    })?;
     let call = Call {
         action: "ListConfigs",
         version: VERSION,
@@ -241,13 +222,14 @@ async fn list_configs(
         path: &format!("/api/v1/workspaces/{workspace}/configs"),
         query: &[("ConfigKeys", DEFAULT_STORAGE)],
         form: &[],
+        connect_timeout: CONNECT_TIMEOUT,
     };
     let unreadable = |code: &str| openapi::Error::Refused {
         code: code.to_owned(),
         status: 200,
         request_id: String::new(),
     };
-    let answer = timeout(CALL_TIMEOUT, openapi::ask(&client, &call, Some(signer)));
+    let answer = timeout(CALL_TIMEOUT, openapi::ask(&call, Some(signer)));
     let answer = answer
         .await
         .map_err(|_| unreadable("no answer in time"))??;

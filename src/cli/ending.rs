@@ -133,12 +133,13 @@ impl Signals {
 }
 
 /// Resolves when the mount has ended, by umount(8) or because it was `asked` to by who is named. In that case `store` is awaited before the session's
-/// end is, for files may still be open; also if the mount cannot be taken out of the tree.
+/// end is, for files may still be open; also if the mount cannot be taken out of the tree. The session's end is awaited until there has been `enough` of it.
 pub(super) async fn until_the_end(
     mut own_mount: OwnMount<'_>,
     mut ended: tokio::sync::oneshot::Receiver<io::Result<()>>,
     asked: impl Future<Output = &'static str>,
     store: impl Future<Output = ()>,
+    enough: impl Future<Output = ()>,
 ) -> Result<()> {
     let named = tokio::select! {
         ended = &mut ended => {
@@ -153,6 +154,9 @@ pub(super) async fn until_the_end(
     let taken_away = own_mount.take_away();
     store.await;
     // With files still open the session goes on; it ends with this process, and its files with it.
-    let _ = tokio::time::timeout(GOODBYE_MAX, ended).await;
+    tokio::select! {
+        _ = tokio::time::timeout(GOODBYE_MAX, ended) => {}
+        () = enough => {}
+    }
     taken_away
 }

@@ -25,10 +25,6 @@ const OF_OTHERS: &[&str] = &[
     "relatime",
     "rw",
     "nouser",
-    "user",
-    "users",
-    "owner",
-    "group",
 ];
 
 /// The arguments of this process, as `rolefs` has them.
@@ -50,8 +46,12 @@ fn translate(words: &[OsString]) -> Vec<OsString> {
     while let Some(word) = words.next() {
         match word.to_str() {
             Some("-o") => {
-                let options = words.next().and_then(|options| options.to_str());
-                flags.extend(options.unwrap_or_default().split(',').filter_map(flag));
+                let options = words.next();
+                match options.map(|options| options.to_str().ok_or(options)) {
+                    Some(Ok(options)) => flags.extend(options.split(',').filter_map(flag)),
+                    Some(Err(unreadable)) => flags.push(unreadable.clone()),
+                    None => {}
+                }
             }
             Some("-t" | "-N") => {
                 words.next();
@@ -123,6 +123,11 @@ mod tests {
         assert_eq!(
             translated("oss://b /m -o noexec"),
             "rolefs mount /m oss://b --noexec"
+        );
+        // It implies noexec, which could not be kept.
+        assert_eq!(
+            translated("oss://b /m -o user"),
+            "rolefs mount /m oss://b --user"
         );
     }
 }

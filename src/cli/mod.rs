@@ -42,6 +42,8 @@ mod writing;
 
 use std::process::ExitCode;
 
+use anyhow::{Context, Result};
+
 use args::Command;
 use settings::{Settings, Typed};
 
@@ -65,7 +67,7 @@ pub fn main() -> ExitCode {
                 Command::Invalidate(args) => control::invalidate(&args),
                 Command::LogLevel(args) => control::log_level(&args),
                 Command::Doctor(args) => doctor::run(&args),
-                Command::Bench(args) => bench::run(&args),
+                Command::Bench(bench) => bench::run(&bench, args.config.as_deref()),
                 Command::Credentials(command) => credentials::run(*command, args.config.as_deref()),
                 Command::Generate(args) => generate::run(&args),
                 Command::Config(command) => settings::run(&command, args.config.as_deref()),
@@ -90,4 +92,19 @@ fn run_command(args: run::RunCommand, settings: &Settings) -> ExitCode {
         run::NO_MOUNT
     });
     ExitCode::from(code)
+}
+
+/// Does something asynchronous in a process, or a moment of it, that needs one thread for it.
+///
+/// # Errors
+/// Those of the work, and if there can be no runtime.
+fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the async runtime")?;
+    let done = runtime.block_on(work);
+    // Not by its drop, which waits for ever: a thread may hang in a name resolution, in a mount that does not answer, or in a file that is a pipe.
+    runtime.shutdown_background();
+    done
 }

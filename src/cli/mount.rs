@@ -66,7 +66,9 @@ pub(super) fn run(mut args: MountCommand) -> Result<()> {
     let mut parent = Parent::Prompt(Readiness::new()?);
     if let Err(error) = serve(&config, &mut parent) {
         tracing::error!("{error:#}");
-        parent.failed(&error)?;
+        if let Parent::Prompt(readiness) = &mut parent {
+            readiness.failed(&error)?;
+        }
         // The parent says it; said here too it would stand twice.
         std::process::exit(1);
     }
@@ -185,7 +187,7 @@ fn serve_on(
             () = parent.end() => "the supervisor",
         }
     };
-    let ending = ending::until_the_end(own_mount, wait, asked, last.begin());
+    let ending = ending::until_the_end(own_mount, wait, asked, last.begin(), parent.enough());
     let outcome = runtime.block_on(ending);
     // However the mount has ended, and also what was written until the last file was closed.
     let stored = runtime.block_on(last.finish());

@@ -67,15 +67,6 @@ impl Parent {
         }
     }
 
-    /// There will be no mount.
-    pub(super) fn failed(&mut self, error: &anyhow::Error) -> Result<()> {
-        match self {
-            Self::Prompt(readiness) => readiness.failed(error),
-            // Said on standard error, which is the supervisor's.
-            Self::Supervisor(_) => Ok(()),
-        }
-    }
-
     /// Resolves when the mount is to end.
     pub(super) async fn end(&self) {
         match self {

@@ -27,8 +27,8 @@ pub type SetLogLevel = Box<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
 pub struct Facts {
     /// Absolute, without links.
     pub mountpoint: PathBuf,
-    /// Its device number as `/proc/self/mountinfo` writes it, `0:45`.
-    pub device: String,
+    /// Its device number as `/proc/self/mountinfo` writes it, `0:45`; `None` if somebody else has mounted it, and where is not known.
+    pub device: Option<String>,
     /// The bucket.
     pub bucket: String,
     /// The directory of it that is shown.
@@ -78,7 +78,7 @@ impl Mount {
         let Facts {
             mountpoint, device, ..
         } = &self.facts;
-        if fuse::mounted_at(mountpoint).as_ref() != Some(device) {
+        if device.is_some() && fuse::mounted_at(mountpoint) != *device {
             let shown = mountpoint.display();
             return Some(format!(
                 "{shown} shows it no more: it was unmounted, or something is mounted over it"

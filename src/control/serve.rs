@@ -120,7 +120,7 @@ async fn accept(listener: Listener, mount: Arc<Mount>) {
             }),
         };
         if let Err(error) = accepted {
-            tracing::warn!(%error, "the control socket cannot take a connection");
+            tracing::warn!(%error, ?listener, "a connection cannot be taken");
             tokio::time::sleep(ACCEPT_PAUSE).await;
         }
     }
@@ -200,7 +200,7 @@ fn set_log_level(level: &str, mount: &Mount) -> Response<Full<Bytes>> {
     match (mount.set_log_level)(level) {
         Ok(()) => {
             // Whoever reads the log should know why it changes; at the level of warnings it is seen in most.
-            tracing::info!(level, "the log level has changed");
+            tracing::warn!(level, "the log level has changed");
             said(StatusCode::OK, TEXT, "")
         }
         Err(why) => said(StatusCode::BAD_REQUEST, TEXT, why),

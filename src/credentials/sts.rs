@@ -16,7 +16,6 @@ use super::error::Trouble;
 use super::fetch::Answer;
 use super::set::Credentials;
 use crate::openapi::{self, Call, Signer};
-use crate::transport::{self, Proxy, Roots};
 
 const VERSION: &str = "2015-04-01";
 /// How long one call may take: connecting and answering, as the official clients have it.
@@ -169,20 +168,6 @@ impl Sts {
         (action, query, form): Parts,
         signed_by: Option<&Credentials>,
     ) -> Result<zeroize::Zeroizing<Vec<u8>>, Trouble> {
-        let https = self.endpoint.starts_with("https://");
-        // Made anew for each call, which is one in most of an hour: a job that needs no STS needs no certificates.
-        let client = transport::Client::new(&transport::Config {
-            connect_timeout: CONNECT_TIMEOUT,
-            pool_idle_max: 0,
-            proxy: if https {
-                Proxy::Environment
-            } else {
-                Proxy::Never
-            },
-            roots: if https { Roots::System } else { Roots::None },
-            ..transport::Config::default()
-        });
-        let client = client.map_err(|error| Trouble::Unusable(error.to_string()))?;
         let call = Call {
             action,
             version: VERSION,
@@ -191,13 +176,14 @@ impl Sts {
             path: "/",
             query: &borrowed(&query),
             form: &borrowed(&form),
+            connect_timeout: CONNECT_TIMEOUT,
         };
         let signer = signed_by.map(|set| Signer {
             access_key_id: set.access_key_id(),
             secret: set.secret().expose(),
             token: set.token().map(super::set::Secret::expose),
         });
-        match timeout(CALL_TIMEOUT, openapi::ask(&client, &call, signer.as_ref())).await {
+        match timeout(CALL_TIMEOUT, openapi::ask(&call, signer.as_ref())).await {
             Err(_) => Err(Trouble::unusable("STS gives no answer in time")),
             Ok(Err(error)) => Err(Trouble::Unusable(explained(&error))),
             Ok(Ok(answer)) => Ok(answer),

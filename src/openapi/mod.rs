@@ -6,12 +6,14 @@
 
 mod sign;
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde::Deserialize;
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::transport;
+use crate::transport::{self, Proxy, Roots};
 
 pub use sign::Signer;
 
@@ -35,6 +37,8 @@ pub struct Call<'a> {
     pub query: &'a [(&'a str, &'a str)],
     /// A form, not encoded; what must not stand in a URL. Empty for no body.
     pub form: &'a [(&'a str, &'a str)],
+    /// How long a connection may take.
+    pub connect_timeout: Duration,
 }
 
 /// Why there is no answer.
@@ -71,13 +75,25 @@ struct Refusal {
 
 /// Asks, once. The answer's body is wiped when it is dropped. Unsigned if there is no `signer`.
 ///
+/// The connection is made for it and ends with it: a program asks once in most of an hour, and one that never does needs no certificates.
+///
 /// # Errors
 /// [`Error`] by its variants.
 pub async fn ask(
-    client: &transport::Client,
     call: &Call<'_>,
     signer: Option<&Signer<'_>>,
 ) -> Result<Zeroizing<Vec<u8>>, Error> {
+    let (proxy, roots) = match call.endpoint.starts_with("https://") {
+        true => (Proxy::Environment, Roots::System),
+        false => (Proxy::Never, Roots::None),
+    };
+    let client = transport::Client::new(&transport::Config {
+        connect_timeout: call.connect_timeout,
+        pool_idle_max: 0,
+        proxy,
+        roots,
+        ..transport::Config::default()
+    })?;
     let body = sign::encoded(call.form);
     let mut headers = HeaderMap::new();
     let json = HeaderValue::from_static("application/json");

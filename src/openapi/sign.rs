@@ -173,6 +173,7 @@ mod tests {
                 ),
             ],
             form: &[],
+            connect_timeout: std::time::Duration::ZERO,
         };
         let moment = Moment {
             date: "2023-10-26T10:22:32Z".to_owned(),
@@ -195,6 +196,7 @@ mod tests {
             path: "/api/v1/workspaces/123/configs",
             query: &[("ConfigKeys", "modelExportPath"), ("Labels", "a b*+/~é")],
             form: &[],
+            connect_timeout: std::time::Duration::ZERO,
         };
         let moment = Moment {
             date: "2026-01-02T03:04:05Z".to_owned(),

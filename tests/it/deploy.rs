@@ -10,7 +10,7 @@ use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use rolefs::fuse::{MountOptions, Mounted, mount_directly, unmount};
 
 use crate::harness::{BUCKET, SOON, World, is_mounted, wait_for};
-use crate::launch::{daemon_of, ended, output};
+use crate::launch::{daemon_of, ended, http_get, output};
 
 /// A file of `scripts/deploy`.
 fn deployed(name: &str) -> String {
@@ -191,13 +191,25 @@ fn a_descriptor_that_the_caller_has_mounted_is_served() {
     let Mounted { mountpoint, fd } = mount_directly(&path, &options).unwrap();
     fcntl(&fd, FcntlArg::F_SETFD(FdFlag::empty())).unwrap();
     let mut rolefs = world.rolefs();
-    rolefs.args(["mount", "--foreground", "--log-level=warn"]);
+    rolefs.args(["mount", "--foreground", "--metrics=127.0.0.1:0"]);
+    let log = world.path("log");
+    rolefs.arg("--log-file").arg(&log);
     rolefs.arg(format!("/dev/fd/{}", fd.as_raw_fd()));
     let mut child = rolefs.arg(format!("oss://{BUCKET}")).spawn().unwrap();
     drop(fd);
     // Waits for the other process.
     assert_eq!(fs::read(path.join("a")).unwrap(), b"x");
     fs::write(path.join("b"), "y").unwrap();
+    // Where it is mounted nobody has told it, so that is no reason not to be ready.
+    let mut address = None;
+    wait_for(SOON, "the metrics have an address", || {
+        let log = fs::read_to_string(&log).unwrap_or_default();
+        let found = log.split("metrics are at http://").nth(1);
+        address = found.and_then(|rest| rest.split('/').next().map(str::to_owned));
+        address.is_some()
+    });
+    let health = http_get(&address.unwrap(), "/healthz");
+    assert!(health.starts_with("HTTP/1.1 200"), "{health}");
     unmount(&mountpoint, false).unwrap();
     assert!(ended(&mut child, SOON).success());
     assert_eq!(world.server.get(BUCKET, "b").unwrap(), "y");

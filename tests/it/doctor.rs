@@ -306,7 +306,10 @@ fn what_cannot_be_reached_is_told_where_it_fails() {
     assert_check(&text, "ok", "names", &["127.0.0.1 is an address"]);
     assert_check(&text, "failed", "connection", &["nobody listens at"]);
     let mut command = doctor(&world, &["oss://x"]);
-    command.env_remove("ROLEFS_ENDPOINT");
+    command
+        .env_remove("ROLEFS_ENDPOINT")
+        .env_remove("ROLEFS_REGION")
+        .env_remove("REGION");
     let text = run(command, false);
     assert_check(&text, "failed", "settings", &["no endpoint is given"]);
     assert_check(&text, "skipped", "rights", &[]);

@@ -10,6 +10,7 @@ mod plan;
 mod report;
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -20,9 +21,9 @@ use clap::Args as ClapArgs;
 use tokio::runtime::Runtime;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::args::Command;
+use super::args::{Command, MountArgs};
 use super::config::{Connection, Surroundings};
-use super::{connect, settings};
+use super::{connect, discover, settings};
 use crate::metrics::Metrics;
 use crate::oss::Bucket;
 use mounted::OwnMount;
@@ -88,12 +89,15 @@ struct Bench {
     rows: Vec<Row>,
 }
 
-/// Measures, and shows a table with bars.
+/// Measures, and shows a table with bars. `config` is the file of settings that is named.
 #[expect(clippy::print_stdout, reason = "this is what was asked for")]
-pub(super) fn run(args: &BenchArgs) -> Result<()> {
+pub(super) fn run(args: &BenchArgs, config: Option<&Path>) -> Result<()> {
     let around = Surroundings::now();
     let place = mounted::Place::new()?;
     let mut words: Vec<OsString> = vec!["mount".into(), place.mountpoint().into()];
+    if let Some(config) = config {
+        words.extend(["--config".into(), config.into()]);
+    }
     words.extend(args.bucket.iter().map(OsString::from));
     words.extend(args.options.iter().cloned());
     let typed = settings::of_words(&words)?;
@@ -101,11 +105,13 @@ pub(super) fn run(args: &BenchArgs) -> Result<()> {
     let Command::Mount(mount) = typed.args.command else {
         bail!("mount is a command");
     };
-    let connection = Connection::new(
-        mount.mount.bucket.as_deref(),
-        mount.mount.connection,
-        &around,
-    );
+    let MountArgs {
+        mut bucket,
+        mut connection,
+        ..
+    } = mount.mount;
+    discover::complete(&mut bucket, &mut connection, &around)?;
+    let connection = Connection::new(bucket.as_deref(), connection, &around);
     let connection = connection.map_err(named)?;
     let runtime = connect::runtime()?;
     let bucket = runtime.block_on(connect::bucket(&connection, &Arc::new(Metrics::default())))?;

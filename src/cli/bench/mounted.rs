@@ -20,8 +20,8 @@ use crate::fuse;
 /// One read(2) or write(2).
 const PIECE_BYTES: usize = 1 << 20;
 
-/// Options that would let the mount begin with what an earlier one has read.
-const UNCACHED: [&str; 2] = ["--cache-dir", "--cache-size"];
+/// Options that would let the mount begin with what an earlier one has read, and those of a file of settings that are of another mount.
+const UNSET: [&str; 4] = ["--cache-dir", "--cache-size", "--metrics", "--stats-file"];
 
 /// A directory of this process, with a mountpoint in it. It is removed at the end.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ impl Place {
 
     /// Mounts by the words of a command line, without what an earlier mount has left on a disk.
     pub(super) fn mount(self, mut words: Vec<OsString>, is_written: bool) -> Result<OwnMount> {
-        for option in UNCACHED {
+        for option in UNSET {
             let is_typed = words
                 .iter()
                 .any(|word| word.to_string_lossy().starts_with(option));

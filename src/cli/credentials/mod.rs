@@ -12,7 +12,7 @@ mod show;
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use args::Command;
 pub(super) use args::{CredentialsArgs, SourceArgs};
@@ -29,13 +29,5 @@ pub(super) fn run(args: CredentialsArgs, config: Option<&Path>) -> Result<()> {
 /// Does one of them, in a process that leaves no secrets behind.
 fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     super::process::harden();
-    // What these commands need of it is one thread.
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the async runtime")?;
-    let done = runtime.block_on(work);
-    // Not by its drop, which waits for ever: a thread may hang in a name resolution, or in a file that is a pipe.
-    runtime.shutdown_background();
-    done
+    super::block_on(work)
 }

@@ -22,7 +22,7 @@ use clap::Args as ClapArgs;
 
 use super::args::{ConnectionArgs, path};
 use super::config::{Connection, Surroundings};
-use super::preflight;
+use super::{discover, preflight};
 use crate::metrics::Metrics;
 use report::{Report, State};
 
@@ -73,8 +73,12 @@ pub(super) fn run(args: &DoctorArgs) -> Result<()> {
     if let Some(text) = &args.explain {
         return explained(text);
     }
+    let around = Surroundings::now();
+    let (mut bucket, mut connection) = (args.bucket.clone(), args.connection.clone());
+    let connection = discover::complete(&mut bucket, &mut connection, &around)
+        .and_then(|_| Connection::new(bucket.as_deref(), connection, &around));
     let runtime = super::connect::runtime()?;
-    let report = runtime.block_on(check(args));
+    let report = runtime.block_on(check(args, &around, connection));
     // A thread may hang in a name resolution.
     runtime.shutdown_background();
     let text = if args.json {
@@ -110,19 +114,17 @@ fn explained(text: &str) -> Result<()> {
     Ok(())
 }
 
-async fn check(args: &DoctorArgs) -> Report {
+async fn check(args: &DoctorArgs, around: &Surroundings, connection: Result<Connection>) -> Report {
     let mut report = Report::default();
-    let around = Surroundings::now();
     local::kernel(&mut report);
     if let Some(mountpoint) = &args.mountpoint {
         let usable = preflight::mountpoint(mountpoint);
         let said = usable.map(|place| format!("{} can be mounted on", place.display()));
         report.check("mountpoint", said);
     }
-    local::memory(&mut report, args.memory.as_deref(), &around);
+    local::memory(&mut report, args.memory.as_deref(), around);
     local::cache(&mut report, args.cache_dir.as_deref());
     local::staging(&mut report, args.staging_dir.as_deref());
-    let connection = Connection::new(args.bucket.as_deref(), args.connection.clone(), &around);
     let connection = match connection {
         Ok(connection) => connection,
         Err(error) => {

@@ -140,8 +140,8 @@ impl Events {
                 signal => {
                     return Ok(Some(Event::Signal {
                         signal,
-                        // sigaction(2), si_code: what kill(2) sends is SI_USER.
-                        by_terminal: info.ssi_code == libc::SI_KERNEL,
+                        // sigaction(2), si_code: what kill(2) sends is SI_USER. A terminal that is gone tells the leader of the session alone.
+                        by_terminal: info.ssi_code == libc::SI_KERNEL && signal != Signal::SIGHUP,
                     }));
                 }
             }

@@ -13,8 +13,9 @@ use anyhow::{Context, Result, anyhow, bail};
 use clap::Args as ClapArgs;
 
 use super::args::path;
+use super::block_on;
 use super::config::duration;
-use super::control::{asking, client, find};
+use super::control::{client, find};
 use crate::control::{Client, Status};
 
 /// How often `--ready --wait` looks again.
@@ -85,7 +86,7 @@ pub(super) fn run(args: &StatusArgs) -> Result<()> {
     if interval < Duration::from_millis(100) {
         bail!("--interval {}: at least 100ms", args.interval);
     }
-    asking(async {
+    block_on(async {
         if args.ready {
             return ready(&wanted, wait).await;
         }
