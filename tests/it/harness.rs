@@ -73,11 +73,7 @@ impl World {
     fn build(toml: Option<&str>) -> Self {
         let directory = TempDir::with_prefix("rolefs-test-").unwrap();
         fs::create_dir(directory.path().join("run")).unwrap();
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-            .unwrap();
+        let runtime = runtime();
         let (server, roles) = runtime.block_on(async {
             let parsed = toml.map(|toml| {
                 let file = directory.path().join("credentials");
@@ -355,6 +351,15 @@ pub(crate) fn cases(count: u32) -> ProptestConfig {
         Some(_) => ProptestConfig::default(),
         None => ProptestConfig::with_cases(count),
     }
+}
+
+/// What a development server, or a file system without a kernel, runs on in a test.
+pub(crate) fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap()
 }
 
 /// Bytes that differ everywhere and repeat nowhere, from a seed.

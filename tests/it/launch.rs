@@ -1,6 +1,8 @@
 //! Ways to start `rolefs` that go beyond a plain mount in the foreground: from a prompt, in a container, by a wrapper.
 
 use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -288,4 +290,15 @@ pub(crate) fn read_direct(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut bytes = vec![0; usize::try_from(file.metadata()?.len()).unwrap()];
     file.read_exact_at(&mut bytes, 0)?;
     Ok(bytes)
+}
+
+/// What an address answers to a GET.
+pub(crate) fn http_get(address: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(SOON)).unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
 }

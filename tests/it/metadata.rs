@@ -9,7 +9,7 @@ use std::time::Duration;
 use rolefs::fuse::{self, MountOptions, Session, SessionOptions};
 use tempfile::TempDir;
 
-use crate::harness::{SOON, World, content, shell, wait_for};
+use crate::harness::{SOON, World, content, runtime, shell, wait_for};
 use crate::kernel;
 use crate::stack::Stack;
 
@@ -63,11 +63,7 @@ fn a_reader_of_the_first_names_costs_two_lists() {
 #[test]
 fn the_kernel_is_asked_to_forget_what_is_too_much() {
     let names_max = 5_000;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = runtime();
     let stack = runtime.block_on(Stack::new(64 << 20));
     for at in 0..20_000 {
         stack.put(&format!("d/{at:05}"), b"still here");

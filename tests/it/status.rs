@@ -1,8 +1,7 @@
 //! A living mount is looked at and told things: `rolefs status`, `invalidate`, `log-level`, `--metrics`.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::process::{Command, Output, Stdio};
 use std::thread;
@@ -13,7 +12,7 @@ use rolefs::dev_server::{Fault, Operation};
 use serde_json::Value;
 
 use crate::harness::{Mount, SOON, World, content, wait_for};
-use crate::launch::{ended, job, output, signal};
+use crate::launch::{ended, http_get, job, output, signal};
 
 /// A command about a mount, in the environment that it was made in.
 fn rolefs(world: &World, arguments: &[&str], mount: &Mount) -> Command {
@@ -359,17 +358,6 @@ fn the_log_level_changes_while_the_mount_lives() {
     assert_has(&said(&wrong), &["loud: write error, warn, info"]);
 }
 
-/// What an address answers to a GET.
-fn get(address: &str, path: &str) -> String {
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(SOON)).unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n");
-    stream.write_all(request.as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
-}
-
 #[test]
 fn metrics_are_served_and_nothing_else_is() {
     let world = World::open();
@@ -378,7 +366,7 @@ fn metrics_are_served_and_nothing_else_is() {
     mount.read("a");
     let address = status(&world, &mount)["metrics_address"].clone();
     let address = address.as_str().unwrap();
-    let metrics = get(address, "/metrics");
+    let metrics = http_get(address, "/metrics");
     assert!(metrics.starts_with("HTTP/1.1 200"), "{metrics}");
     assert_has(
         &metrics,
@@ -389,13 +377,16 @@ fn metrics_are_served_and_nothing_else_is() {
             "# EOF",
         ],
     );
-    let health = get(address, "/healthz");
+    let health = http_get(address, "/healthz");
     assert!(
         health.starts_with("HTTP/1.1 200") && health.ends_with("ok\n"),
         "{health}"
     );
     for page in ["/status", "/", "/invalidate"] {
-        assert!(get(address, page).starts_with("HTTP/1.1 404"), "{page}");
+        assert!(
+            http_get(address, page).starts_with("HTTP/1.1 404"),
+            "{page}"
+        );
     }
     let taken = format!("--metrics={address}");
     let line = world.refused(world.rolefs(), &[&taken], &["cannot listen there"]);

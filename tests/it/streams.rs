@@ -14,7 +14,7 @@ use rolefs::read::{File, Reader};
 use tokio::task::JoinSet;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::harness::content;
+use crate::harness::{content, runtime};
 use crate::stack::{Stack, read, soon};
 
 const MIB: u64 = 1 << 20;
@@ -227,11 +227,7 @@ async fn play(scene: &Scene) -> Result<(), TestCaseError> {
 
 #[test]
 fn every_byte_is_right_and_every_lease_comes_back() {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = runtime();
     let config = Config {
         cases: 40,
         max_shrink_iters: 60,

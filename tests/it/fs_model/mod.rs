@@ -17,7 +17,7 @@ use rolefs::fs::{Error, FileSystem, Maker, Process, WriteBy, WriteOpen};
 use rolefs::op::Op;
 use rolefs::tree::{Ino, Over};
 
-use crate::harness::{BUCKET, cases, content};
+use crate::harness::{BUCKET, cases, content, runtime};
 use crate::stack::{Stack, soon};
 use calls::{list, place, read_all, read_file, walk, word};
 use naive::{Model, Node};
@@ -349,11 +349,7 @@ fn short(outcome: &Outcome) -> String {
 }
 
 fn run(steps: &[Step], faults: Option<u64>) {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = runtime();
     runtime.block_on(async {
         let stack = Stack::new(64 << 20).await;
         let (fs, _) = stack.file_system(Duration::from_secs(60), 1000).await;

@@ -105,6 +105,24 @@ pub(super) async fn give_up_commit(bench: &Bench, file: &Arc<File>, operation: O
     assert!(file.is_dirty());
 }
 
+/// Gives a commit up that has had its effect. What is written afterwards is stored as any change is.
+pub(super) async fn give_up_and_go_on(
+    bench: Bench,
+    file: Arc<File>,
+    operation: Operation,
+    (name, mut bytes): (&str, Vec<u8>),
+) {
+    give_up_commit(&bench, &file, operation).await;
+    assert!(bench.get(name).unwrap() == bytes, "it had its effect");
+    bench.write(&file, 7, b"and changed").await;
+    bytes[7..18].copy_from_slice(b"and changed");
+    bench.commit(&file).await.unwrap();
+    assert!(bench.get(name).unwrap() == bytes);
+    bench.stack.server.faults().release();
+    drop(file);
+    bench.nothing_is_left().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_commit_that_was_given_up_and_had_succeeded_is_no_conflict() {
     for (operation, name, len) in [
@@ -116,16 +134,8 @@ async fn a_commit_that_was_given_up_and_had_succeeded_is_no_conflict() {
         let file = bench.open(name, &bytes);
         bench.write(&file, len, b"appended").await;
         bytes.extend_from_slice(b"appended");
-        give_up_commit(&bench, &file, operation).await;
-        // The object is there, and what it was made of is gone with the old version.
-        assert!(bench.get(name).unwrap() == bytes);
-        bench.write(&file, 7, b"and changed").await;
-        bytes[7..18].copy_from_slice(b"and changed");
-        bench.commit(&file).await.unwrap();
-        assert!(bench.get(name).unwrap() == bytes);
-        bench.stack.server.faults().release();
-        drop(file);
-        bench.nothing_is_left().await;
+        // What the object was made of is gone with the old version.
+        give_up_and_go_on(bench, file, operation, (name, bytes)).await;
     }
 }
 

@@ -6,7 +6,7 @@ use rolefs::op::Op;
 use rolefs::write::{Fallocate, Limits, StagingDirectory, Standing};
 
 use super::*;
-use crate::harness::cases;
+use crate::harness::{cases, runtime};
 
 /// Bytes of the longest file: some ten parts.
 const BYTES: u64 = 3 << 20;
@@ -267,11 +267,7 @@ impl Twin {
 }
 
 fn check(case: &Case) {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = runtime();
     let directory = tempfile::tempdir().unwrap();
     runtime.block_on(async {
         let mut twin = Twin::new(case, directory.path()).await;

@@ -23,7 +23,7 @@ use rolefs::write::OnConflict;
 
 use super::calls::{read_all, read_file, walk, word};
 use super::{MAKER, ME};
-use crate::harness::{BUCKET, cases, content};
+use crate::harness::{BUCKET, cases, content, runtime};
 use crate::stack::{Stack, soon};
 use file::File;
 use steps::{Change, NAMES, Name, Step, step};
@@ -188,7 +188,13 @@ impl World {
         }
     }
 
-    fn enter(&mut self, mount: usize, open: Open) {
+    fn enter(&mut self, mount: usize, (ino, handle): (Ino, u64), file: usize, writes: bool) {
+        let open = Open {
+            handle,
+            ino,
+            file,
+            writes,
+        };
         let mut slots = self.sides[mount].open.iter_mut();
         let slot = slots.find(|slot| slot.is_none());
         *slot.expect("there is room") = Some(open);
@@ -227,16 +233,7 @@ impl World {
             of.resize(0);
             of.is_dirty |= fs.is_dirty(handle);
         }
-        let writes = true;
-        self.enter(
-            mount,
-            Open {
-                handle,
-                ino,
-                file,
-                writes,
-            },
-        );
+        self.enter(mount, (ino, handle), file, true);
     }
 
     async fn open_read(&mut self, mount: usize, name: Name) {
@@ -250,17 +247,7 @@ impl World {
             Some(known) => known,
             None => fs.open(&Op::background("test"), ino).await,
         };
-        let handle = opened.unwrap().handle;
-        let writes = false;
-        self.enter(
-            mount,
-            Open {
-                handle,
-                ino,
-                file,
-                writes,
-            },
-        );
+        self.enter(mount, (ino, opened.unwrap().handle), file, false);
     }
 
     async fn write(&mut self, mount: usize, at: usize, offset: usize, len: usize) {
@@ -466,11 +453,7 @@ impl World {
 }
 
 fn run(steps: &[Step], policy: OnConflict, faults: Option<u64>) {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = runtime();
     runtime.block_on(async {
         let mut world = World::new(policy, faults).await;
         for step in steps {
