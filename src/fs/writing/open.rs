@@ -140,18 +140,21 @@ impl FileSystem {
         maker: Maker,
         how: WriteOpen,
     ) -> Result<(Entry, Opened), Error> {
-        let (key, ino) = {
-            let mut tree = self.tree();
-            let key = tree.key_of(parent, name)?;
-            (
-                key,
-                tree.create(parent, name, SystemTime::now(), Instant::now())?,
-            )
+        let written = {
+            // Held until the file is entered: the rename of a directory above finds it there, or it finds the new key.
+            let mut files = self.open_files();
+            let (key, ino) = {
+                let mut tree = self.tree();
+                let key = tree.key_of(parent, name)?;
+                let ino = tree.create(parent, name, SystemTime::now(), Instant::now())?;
+                (key, ino)
+            };
+            let said = Properties::default();
+            let written = Written::new(ino, self.writer.create(key, said, Exclusive::Local));
+            self.enter_written(&mut files, &written);
+            written
         };
         self.creating.note(parent, Instant::now());
-        let said = Properties::default();
-        let written = Written::new(ino, self.writer.create(key, said, Exclusive::Local));
-        self.enter_written(&mut self.open_files(), &written);
         self.created(&written, parent, maker, how)
     }
 

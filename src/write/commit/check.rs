@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::super::bases::{Base, Copying};
-use super::super::conflict::{Conflict, conflict};
+use super::super::conflict::{Conflict, OnConflict, conflict};
 use super::super::error::Error;
 use super::super::file::File;
 use super::super::plan::Plan;
@@ -31,7 +31,12 @@ impl File {
         let opened = shot.draft.bases().get(id).version.etag();
         let etag = found.as_ref().map(|found| &found.meta.etag);
         let needs_old = plan.needs(id, shot.draft.map());
-        match conflict(Some(opened), etag, self.writer.on_conflict, needs_old) {
+        let on_conflict = match self.lock().replaces {
+            // What an earlier commit made was not what it had sent.
+            true => OnConflict::Overwrite,
+            false => self.writer.on_conflict,
+        };
+        match conflict(Some(opened), etag, on_conflict, needs_old) {
             Conflict::None => {}
             Conflict::Overwrite => {
                 self.writer.metrics.write.conflicts.inc();

@@ -281,6 +281,7 @@ impl File {
             state.log_stored();
             (state.unsure, state.late, state.blocked) = (None, None, None);
             state.numbers_spent = false;
+            state.replaces = false;
             state.session.take()
         };
         if kind != ObjectType::Multipart {

@@ -25,6 +25,9 @@ use crate::op::Op;
 /// How often a writer that waits looks again though nobody woke it.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
+/// How long other files are stored in the place of those that cannot be.
+const STORE_OTHERS_MAX: Duration = Duration::from_secs(5);
+
 /// Less waste than this is not worth being copied together.
 const WASTE_BYTES_MIN: u64 = 64 << 10;
 
@@ -59,8 +62,15 @@ impl File {
                 .min(BLOCK_BYTES),
         );
         if space.memory() + capacity > space.memory_max() {
-            if writer.store_largest(op).await {
-                return Ok(());
+            // A file that could not be stored is left alone for a while: the next attempt is another one's.
+            let tried = Instant::now();
+            while let Some(stored) = writer.store_largest(op).await {
+                if stored.is_ok() {
+                    return Ok(());
+                }
+                if tried.elapsed() > STORE_OTHERS_MAX {
+                    break;
+                }
             }
             if writer.frozen.load(Ordering::SeqCst) == 0 {
                 return Err(writer.no_room(wanted, began));
@@ -160,8 +170,8 @@ impl Writer {
             .any(|pressure| files.iter().any(|file| file.press(*pressure)))
     }
 
-    /// Stores the file of which most is staged. False if there is none that can be.
-    async fn store_largest(&self, op: &Op) -> bool {
+    /// Stores the file of which most is staged. `None` if there is none that can be.
+    async fn store_largest(&self, op: &Op) -> Option<Result<(), Error>> {
         let can = |file: &Arc<File>| {
             let state = file.lock();
             let is_free = state.key.is_some() && !state.is_frozen;
@@ -171,16 +181,15 @@ impl Writer {
         let files = self.files();
         let sizes = files.iter().filter_map(|file| Some((can(file)?, file)));
         let Some((1.., largest)) = sizes.max_by_key(|(memory, _)| *memory) else {
-            return false;
+            return None;
         };
         tracing::debug!(file = ?largest, "memory is full of short files: one is stored before it is closed");
         let Ok(_turn) = largest.turn.try_lock() else {
             // Somebody has begun to store it, or to rename it: that is to be waited for.
-            return true;
+            return Some(Ok(()));
         };
         self.metrics.write.early_commits.inc();
-        // Its error is kept: whoever has no room is told.
-        largest.commit_in_turn(op).await.is_ok()
+        Some(largest.commit_in_turn(op).await.map(|_| ()))
     }
 
     /// What a writer is told that cannot go on. The log names the files that hold the room.

@@ -1,7 +1,7 @@
 //! Parts that go up behind the writer.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use super::super::error::Error;
@@ -28,6 +28,29 @@ impl Drop for Draining {
         self.0.draining.fetch_sub(1, Ordering::SeqCst);
         // Who waits for room has to look whether anything is left that makes some.
         self.0.staging.space().freed().notify_waiters();
+    }
+}
+
+/// A part that is being sent: it counts until this is dropped, also by a panic, in which case it is as if it could not be sent.
+#[derive(Debug)]
+struct Underway {
+    file: Weak<File>,
+    seal: Seal,
+    is_over: bool,
+}
+
+impl Drop for Underway {
+    fn drop(&mut self) {
+        let Some(file) = self.file.upgrade() else {
+            return;
+        };
+        let mut state = file.lock();
+        state.sending -= 1;
+        if !self.is_over {
+            state.draft.failed(&self.seal);
+        }
+        drop(state);
+        file.arrived.notify_waiters();
     }
 }
 
@@ -66,14 +89,21 @@ impl File {
         let session = Arc::clone(session);
         let turn = session.turn(seal.number);
         state.sending += 1;
-        let (writer, file) = (Arc::clone(&self.writer), Arc::downgrade(self));
+        let writer = Arc::clone(&self.writer);
+        let mut underway = Underway {
+            file: Arc::downgrade(self),
+            seal,
+            is_over: false,
+        };
         let draining = Draining::new(&writer);
         let send = async move {
             let op = Op::background("upload");
             let sent = session.send_part(&writer, &op, turn, fragments).await;
-            if let Some(file) = file.upgrade() {
-                file.sent(&session, &seal, sent);
+            if let Some(file) = underway.file.upgrade() {
+                file.sent(&session, &underway.seal, sent);
             }
+            underway.is_over = true;
+            drop(underway);
             drop(draining);
         };
         let mut tasks = self.tasks();
@@ -84,7 +114,6 @@ impl File {
 
     fn sent(&self, session: &Arc<Session>, seal: &Seal, sent: Result<(), Error>) {
         let mut state = self.lock();
-        state.sending -= 1;
         match sent {
             Ok(()) => {
                 state.draft.arrived(seal);
@@ -105,8 +134,6 @@ impl File {
                 }
             }
         }
-        drop(state);
-        self.arrived.notify_waiters();
     }
 
     /// Somebody has aborted the upload, if that is the error: what it had is sent again, if it is still there.

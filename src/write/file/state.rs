@@ -61,7 +61,7 @@ pub(in crate::write) struct State {
     pub(in crate::write) is_committing: bool,
     /// Neither while its name is about to change.
     pub(in crate::write) is_frozen: bool,
-    /// A rename has put it over what was at its name, or what is there is its own and wrong: its first commit replaces that.
+    /// A rename has put it over what was at its name, or what is there is its own and wrong: its next commit replaces that.
     pub(in crate::write) replaces: bool,
     /// Changes so far.
     pub(in crate::write) generation: u64,

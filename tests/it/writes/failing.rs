@@ -157,6 +157,27 @@ async fn bytes_that_arrive_wrong_are_sent_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_commit_has_made_wrong_its_next_attempt_replaces() {
+    let bench = Bench::new().await;
+    let faults = bench.stack.server.faults();
+    let file = bench.open("changed", b"as it was");
+    bench.write(&file, 0, b"as it is!").await;
+    let flip = Fault::FlipRequestByte { at: 3 };
+    faults.script(1000, Some(Operation::PutObject), "", flip);
+    let error = bench.commit(&file).await.unwrap_err();
+    assert!(error.to_string().contains("CRC"), "{error}");
+    assert_ne!(bench.get("changed").unwrap(), "as it is!");
+    faults.clear();
+    bench.commit(&file).await.unwrap();
+    assert_eq!(bench.get("changed").unwrap(), "as it is!");
+    // What somebody else writes is a conflict again.
+    bench.stack.put("changed", b"of another");
+    bench.write(&file, 0, b"As").await;
+    let error = bench.commit(&file).await.unwrap_err();
+    assert!(matches!(error, Error::Conflict { .. }), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_two_writers_the_second_learns_of_the_first() {
     let bench = Bench::new().await;
     let base = bench.base("shared", b"as it was");
