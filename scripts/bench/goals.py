@@ -51,6 +51,15 @@ def times(subject, other, least, task=None):
     return Goal(subject, f"≥ {least:g} × {what}", measure, least, True)
 
 
+def times_both(subject, others, least):
+    """At least so many times as fast as others would be one after the other."""
+
+    def measure(rows):
+        return rows.of(subject, "rate") * sum(1 / rows.of(other, "rate") for other in others)
+
+    return Goal(subject, f"≥ {least:g} × {' then '.join(others)}", measure, least, True)
+
+
 def cpu_above(subject, other, most):
     """At most so many CPU-seconds per GiB, reader and daemon, more than another."""
 

@@ -90,6 +90,8 @@ class Null:
     again: bool = False
 
     def run(self, bench, task):
+        if isinstance(task, uploads.TASKS):
+            return uploads.into_nothing(bench, task)
         path = bench.directory / "null"
         stands_in = getattr(task, "keys", ()) == Mapped.keys
         size = bench.scale.model if stands_in else bench.scale.big

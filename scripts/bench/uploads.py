@@ -150,6 +150,15 @@ def through_a_mount(bench, task, mounted, counters):
     return sample | spent
 
 
+def into_nothing(bench, task):
+    """The task through a FUSE file system that forgets what it gets: the calls alone."""
+    if not isinstance(task, Small):
+        raise Skip("what it costs is not the calls")
+    path = bench.directory / "null"
+    with rig.Mount([bench.yardstick, "null", "--writable", path], path, ends_with_its_mount=False) as mount:
+        return bench.measure(task.writer(bench, mount.path), mount.pid)
+
+
 def locally(bench, task):
     """The task in a local directory: no network, and nothing is stored but in the page cache."""
     if hasattr(task, "objects"):

@@ -2,11 +2,14 @@
 //!
 //! The kernel looks each name up before it creates it, and to know that there is nothing takes a HEAD and a LIST: two requests for each PUT. Where
 //! names are created one after the other, the directory is listed instead, as long as it has few pages: a listing that was read to its end
-//! says of all names what is not there, for as long as a negative answer is believed.
+//! says of all names what is not there, for as long as a negative answer is believed. While files are created it is listed again shortly before
+//! that ends, so that nobody waits for it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use tokio::task::JoinSet;
 
 use super::{Error, FileSystem, Found};
 use crate::op::Op;
@@ -27,9 +30,16 @@ const LEFT_ALONE: Duration = Duration::from_secs(60);
 /// Directories that are watched; beyond that all begin anew.
 const DIRECTORIES_MAX: usize = 256;
 
+/// A directory is listed again so long before its listing ends, beside twice what the last one took.
+const EARLY: Duration = Duration::from_millis(20);
+
 /// Where files are created.
 #[derive(Debug, Default)]
-pub(super) struct Creating(Mutex<HashMap<Ino, Place>>);
+pub(super) struct Creating {
+    places: Mutex<HashMap<Ino, Place>>,
+    /// Directories that are listed though nobody waits: at most one for each place.
+    listings: Mutex<JoinSet<()>>,
+}
 
 #[derive(Debug)]
 struct Place {
@@ -37,6 +47,8 @@ struct Place {
     creates: u32,
     since: Instant,
     too_large: Option<Instant>,
+    /// How long its last listing took, if there was any.
+    took: Option<Duration>,
     /// Whoever lists; the others wait for what it finds.
     listing: Arc<tokio::sync::Mutex<()>>,
 }
@@ -52,6 +64,7 @@ impl Creating {
             creates: 0,
             since: now,
             too_large: None,
+            took: None,
             listing: Arc::default(),
         });
         if now.saturating_duration_since(place.since) > WINDOW {
@@ -73,14 +86,37 @@ impl Creating {
         is_worth_it.then(|| Arc::clone(&place.listing))
     }
 
-    fn too_large(&self, directory: Ino, now: Instant) {
+    /// The same, if a listing that is good for `left` more of its `ttl` should be followed by the next one now.
+    fn early_turn(
+        &self,
+        directory: Ino,
+        (left, ttl): (Duration, Duration),
+        now: Instant,
+    ) -> Option<Arc<tokio::sync::Mutex<()>>> {
+        let took = self.lock().get(&directory)?.took?;
+        // Half of its time at most, or listings would follow one another without a pause.
+        let is_time = left < (2 * took + EARLY).min(ttl / 2);
+        is_time.then(|| self.turn(directory, now)).flatten()
+    }
+
+    /// A directory was listed, to its end or not.
+    fn listed(&self, directory: Ino, began: Instant, is_whole: bool) {
         if let Some(place) = self.lock().get_mut(&directory) {
-            place.too_large = Some(now);
+            place.took = Some(began.elapsed());
+            if !is_whole {
+                place.too_large = Some(Instant::now());
+            }
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Ino, Place>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn listings(&self) -> MutexGuard<'_, JoinSet<()>> {
+        let mut listings = self.listings.lock().unwrap_or_else(PoisonError::into_inner);
+        while listings.try_join_next().is_some() {}
+        listings
     }
 }
 
@@ -105,10 +141,36 @@ impl FileSystem {
         if let Some(known) = self.lookup_known(parent, name) {
             return known.map(Some);
         }
-        if !self.list_to_the_end(op, parent, PAGES_MAX).await? {
-            self.creating.too_large(parent, Instant::now());
-        }
+        self.list_for_creates(op, parent).await?;
         self.lookup_known(parent, name).transpose()
+    }
+
+    /// A listing has just said of a name that it is not there, and is good for `left`: if files are created there and that is not long, the next one
+    /// begins.
+    pub(super) fn list_early(self: &Arc<Self>, parent: Ino, left: Duration) {
+        let good = (left, self.config.negative_ttl);
+        let turn = self.creating.early_turn(parent, good, Instant::now());
+        let Some(Ok(turn)) = turn.map(tokio::sync::Mutex::try_lock_owned) else {
+            return;
+        };
+        let fs = Arc::downgrade(self);
+        let list = async move {
+            let _turn = turn;
+            if let Some(fs) = fs.upgrade() {
+                // Others may come to wait for it.
+                let op = Op::awaited("list for creates");
+                // Whoever looks a name up meets the error again.
+                let _ = fs.list_for_creates(&op, parent).await;
+            }
+        };
+        self.creating.listings().spawn_on(list, &self.runtime);
+    }
+
+    async fn list_for_creates(&self, op: &Op, parent: Ino) -> Result<(), Error> {
+        let began = Instant::now();
+        let is_whole = self.list_to_the_end(op, parent, PAGES_MAX).await?;
+        self.creating.listed(parent, began, is_whole);
+        Ok(())
     }
 }
 
@@ -126,7 +188,26 @@ mod tests {
         }
         assert!(is_worth_it(WINDOW));
         assert!(!is_worth_it(3 * WINDOW), "it was a while ago");
-        creating.too_large(Ino::ROOT, now);
+        creating.listed(Ino::ROOT, now, false);
         assert!(!is_worth_it(Duration::ZERO));
+    }
+
+    #[test]
+    fn it_is_listed_again_shortly_before_that_is_old() {
+        let creating = Creating::default();
+        let now = Instant::now();
+        let is_time = |left, ttl| {
+            let (left, ttl) = (Duration::from_millis(left), Duration::from_millis(ttl));
+            creating.early_turn(Ino::ROOT, (left, ttl), now).is_some()
+        };
+        for _ in 0..CREATES_MIN {
+            creating.note(Ino::ROOT, now);
+        }
+        assert!(!is_time(0, 1000), "it never was");
+        let began = now.checked_sub(Duration::from_millis(100)).unwrap();
+        creating.listed(Ino::ROOT, began, true);
+        assert!(!is_time(700, 1000));
+        assert!(is_time(210, 1000));
+        assert!(!is_time(210, 400), "not without a pause");
     }
 }

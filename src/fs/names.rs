@@ -75,6 +75,9 @@ impl FileSystem {
         drop(tree);
         self.metrics.tree.lookup_hits.inc();
         self.note_found(parent, &found);
+        if let Found::Nothing(left) = found {
+            self.list_early(parent, left);
+        }
         Some(Ok(found))
     }
 

@@ -1,7 +1,7 @@
 //! Names that change while files are written, stored early, or of nobody knows which version; against a development server, without a kernel.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rolefs::dev_server::{Fault, Operation};
 use rolefs::fs::{Error, FileKind, FileSystem, Found, Maker, Process, WriteBy, WriteOpen};
@@ -375,4 +375,35 @@ async fn an_open_file_that_is_removed_is_kept_though_parts_of_it_were_let_go() {
     it.close(file).await.unwrap();
     assert_eq!(it.keys(), [""; 0]);
     assert_eq!(it.stack.server.upload_count(BUCKET), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_files_are_created_the_directory_is_listed_again_before_anybody_waits() {
+    let mounted = Mounted::new(64 << 20).await;
+    for name in ["a", "b", "c", "d", "e"] {
+        let handle = mounted.create(name).await;
+        mounted.close(handle).await.unwrap();
+    }
+    let lists = || mounted.stack.server.stats().list();
+    let (mut waited_for, mut seen, mut early) = (0, lists(), 0);
+    let began = Instant::now();
+    for at in 0.. {
+        assert!(
+            began.elapsed() < NEVER,
+            "{early} early, {waited_for} waited for"
+        );
+        let name = format!("{at:06}");
+        let (before, is_known) = (lists(), mounted.fs.lookup_known(Ino::ROOT, &name).is_some());
+        early += before - seen;
+        if !is_known {
+            assert_eq!(mounted.lookup(Ino::ROOT, &name).await, None);
+            waited_for += 1;
+        }
+        seen = lists();
+        if early >= 2 {
+            return;
+        }
+        let handle = mounted.create(&name).await;
+        mounted.close(handle).await.unwrap();
+    }
 }

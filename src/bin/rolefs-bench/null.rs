@@ -1,5 +1,8 @@
 //! `null`: a FUSE file system that answers from memory.
 //!
+//! With `--writable` files can be created in a directory `new`, and what is written to them is copied once, as a program that keeps it must, and
+//! forgotten: the calls that a small file costs, and nothing of what is done with it.
+//!
 //! It shows one file `big.bin`, files `shard-0.bin`, `shard-1.bin`, … and a directory `small` with files `000000.bin`,
 //! `000001.bin`, …: the names that `scripts/bench.sh` gives to its objects. All show the same bytes. It is set up as the mount means to be (two threads,
 //! reads of 1 MiB, no FLUSH, page cache kept), so that the difference between both is the mount's own work.
@@ -10,14 +13,16 @@
 use std::ffi::OsStr;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use bytesize::ByteSize;
 use fuser::{
     Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, InitFlags,
-    KernelConfig, LockOwner, MountOption, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory,
-    ReplyDirectoryPlus, ReplyEntry, ReplyOpen, Request,
+    KernelConfig, LockOwner, MountOption, OpenFlags, ReplyAttr, ReplyCreate, ReplyData,
+    ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyWrite, Request,
+    WriteFlags,
 };
 use memmap2::{Advice, MmapMut};
 use tokio::signal::unix::{SignalKind, signal};
@@ -37,6 +42,7 @@ const SHARD_FIRST: u64 = 4;
 /// Bound of `--shards`.
 const SHARDS_MAX: u64 = 12;
 const SMALL_FIRST: u64 = SHARD_FIRST + SHARDS_MAX;
+const NEW_DIR: u64 = 1 << 32;
 
 /// What to serve.
 #[derive(Debug, clap::Args)]
@@ -58,6 +64,9 @@ pub(crate) struct Args {
     /// Bytes of each small file.
     #[arg(long, default_value = "100KiB")]
     file_size: ByteSize,
+    /// Have a directory `new`, in which files can be created.
+    #[arg(long)]
+    writable: bool,
     /// Answer every open with FOPEN_DIRECT_IO, so that reads bypass the page cache.
     #[arg(long)]
     direct: bool,
@@ -82,6 +91,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Report> {
         shard_size: args.shard_size.0,
         files: args.files,
         file_size: args.file_size.0,
+        writable: args.writable,
+        created: AtomicU64::new(0),
         opened: FopenFlags::FOPEN_NOFLUSH
             | if args.direct {
                 FopenFlags::FOPEN_DIRECT_IO
@@ -90,7 +101,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Report> {
             },
     };
     let mut config = fuser::Config::default();
-    config.mount_options = vec![MountOption::RO, MountOption::FSName("null".to_owned())];
+    config.mount_options = vec![MountOption::FSName("null".to_owned())];
+    if !args.writable {
+        config.mount_options.push(MountOption::RO);
+    }
     config.n_threads = Some(2);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -133,6 +147,8 @@ struct Null {
     shard_size: u64,
     files: u64,
     file_size: u64,
+    writable: bool,
+    created: AtomicU64,
     opened: FopenFlags,
 }
 
@@ -141,6 +157,9 @@ impl Null {
     fn attributes(&self, ino: INodeNo) -> Option<FileAttr> {
         let (kind, size) = match u64::from(ino) {
             1 | SMALL_DIR => (FileType::Directory, 0),
+            NEW_DIR if self.writable => (FileType::Directory, 0),
+            // The kernel knows how long it is by now.
+            new if new > NEW_DIR => (FileType::RegularFile, 0),
             BIG => (FileType::RegularFile, self.size),
             shard if (SHARD_FIRST..SHARD_FIRST + self.shards).contains(&shard) => {
                 (FileType::RegularFile, self.shard_size)
@@ -160,9 +179,9 @@ impl Null {
             crtime: UNIX_EPOCH,
             kind,
             perm: if kind == FileType::Directory {
-                0o555
+                0o755
             } else {
-                0o444
+                0o644
             },
             nlink: 1,
             uid: 0,
@@ -178,6 +197,7 @@ impl Null {
         match (u64::from(parent), name.to_str()?) {
             (1, "big.bin") => Some(INodeNo(BIG)),
             (1, "small") => Some(INodeNo(SMALL_DIR)),
+            (1, "new") => Some(INodeNo(NEW_DIR)),
             (1, name) => {
                 let number: u64 = name
                     .strip_prefix("shard-")?
@@ -276,6 +296,53 @@ impl Filesystem for Null {
             Some(data) => reply.data(data),
             None => reply.error(Errno::EIO),
         }
+    }
+
+    fn create(
+        &self,
+        _request: &Request,
+        parent: INodeNo,
+        _name: &OsStr,
+        _mode: u32,
+        _umask: u32,
+        _flags: i32,
+        reply: ReplyCreate,
+    ) {
+        let ino = INodeNo(NEW_DIR + 1 + self.created.fetch_add(1, Ordering::Relaxed));
+        match self.attributes(ino) {
+            Some(attributes) if parent == INodeNo(NEW_DIR) => {
+                let opened = FopenFlags::empty();
+                reply.created(&TTL, &attributes, Generation(0), FileHandle(0), opened);
+            }
+            Some(_) | None => reply.error(Errno::EACCES),
+        }
+    }
+
+    fn write(
+        &self,
+        _request: &Request,
+        _ino: INodeNo,
+        _handle: FileHandle,
+        _offset: u64,
+        data: &[u8],
+        _write_flags: WriteFlags,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        reply: ReplyWrite,
+    ) {
+        let kept = std::hint::black_box(data.to_vec());
+        reply.written(u32::try_from(kept.len()).unwrap_or(u32::MAX));
+    }
+
+    fn flush(
+        &self,
+        _request: &Request,
+        _ino: INodeNo,
+        _handle: FileHandle,
+        _lock_owner: LockOwner,
+        reply: ReplyEmpty,
+    ) {
+        reply.ok();
     }
 
     fn readdir(
