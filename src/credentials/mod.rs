@@ -12,6 +12,8 @@
 //! who were refused; others wait for the first attempt and then use it again, because a refusal can be the fault of
 //! one request. Who comes after others were held in vain for the whole bound is held for about one attempt more.
 //!
+//! A set of which nobody says when it ends is due every five minutes, and lives on while its source has no other.
+//!
 //! A new set is adopted if it is complete, unexpired, different, and does not end before the current one (unless that
 //! one was refused or is dead; or only one of the two says when it ends). A set that was refused once is not taken again while the current one lives.
 //!

@@ -8,6 +8,8 @@ use super::set::Credentials;
 
 /// The longest time before its expiration at which a set is due for renewal: what the official file systems use.
 pub(super) const MARGIN_MAX: Duration = Duration::from_secs(20 * 60);
+/// A set of which nobody says when it ends is due so long after its source last gave it: who rewrites it may have done so long ago.
+pub(super) const RECHECK: Duration = Duration::from_secs(5 * 60);
 /// The margin is at most one part in this many of the set's life, so that sets of seconds work like sets of hours.
 const MARGIN_PARTS: u32 = 4;
 /// The first retry comes after this, the next after twice this.
@@ -42,16 +44,23 @@ pub(super) fn margin(life: Duration, spread: f64) -> Duration {
     whole - (whole / 10).mul_f64(spread.clamp(0.0, 1.0))
 }
 
-/// How a set adopted at `adopted` stands at `now`.
+/// How a set without an end stands at `now` that its source gave last at `given`. It never dies; a clock that was set back makes
+/// it due.
+pub(super) fn standing_without_end(given: Timestamp, now: Timestamp) -> Standing {
+    if now >= given && until(given, now) < RECHECK {
+        Standing::Fresh
+    } else {
+        Standing::Due
+    }
+}
+
+/// How a set adopted at `adopted` that ends at `expiration` stands at `now`.
 pub(super) fn standing(
-    expiration: Option<Timestamp>,
+    expiration: Timestamp,
     adopted: Timestamp,
     spread: f64,
     now: Timestamp,
 ) -> Standing {
-    let Some(expiration) = expiration else {
-        return Standing::Fresh;
-    };
     let left = until(now, expiration);
     if left.is_zero() {
         Standing::Dead
@@ -204,12 +213,12 @@ mod tests {
             } else {
                 Standing::Fresh
             };
-            prop_assert_eq!(standing(Some(at(end)), at(0), 0.0, at(now)), naive);
+            prop_assert_eq!(standing(at(end), at(0), 0.0, at(now)), naive);
         }
 
         #[test]
         fn a_set_only_ages(life in 1_i64..10_000_000, spread in 0.0_f64..1.0, a in 0_i64..11_000_000, b in 0_i64..11_000_000) {
-            let seen = |now| standing(Some(at(life)), at(0), spread, at(now));
+            let seen = |now| standing(at(life), at(0), spread, at(now));
             prop_assert!(seen(a.min(b)) <= seen(a.max(b)));
             prop_assert_eq!(seen(0), Standing::Fresh, "a set is never due the moment it is adopted");
         }

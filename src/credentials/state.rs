@@ -26,6 +26,8 @@ struct Held {
     credentials: Arc<Credentials>,
     origin: Source,
     adopted: Timestamp,
+    /// When its source gave it last: counts if it has no end.
+    given: Timestamp,
     spread: f64,
     refusal: Refusal,
 }
@@ -128,7 +130,8 @@ impl State {
     pub(super) fn fresh_for(&self, now: Timestamp) -> Duration {
         match &self.held {
             Some(held) => match held.credentials.expiration() {
-                None => Duration::MAX,
+                None if held.standing(now) == Standing::Due => Duration::ZERO,
+                None => policy::RECHECK.saturating_sub(policy::until(held.given, now)),
                 Some(end) => policy::until(now, end).saturating_sub(held.margin(end)),
             },
             None => Duration::ZERO,
@@ -212,6 +215,7 @@ impl State {
             credentials: Arc::clone(&credentials),
             origin: origin.clone(),
             adopted: now,
+            given: now,
             spread: fastrand::f64(),
             refusal: if refused {
                 Refusal::Standing
@@ -238,6 +242,9 @@ impl State {
         harmless: bool,
         now: Timestamp,
     ) -> Outcome {
+        if harmless && self.is_given_again(now) {
+            return Outcome::Nothing;
+        }
         self.fruitless = self.fruitless.saturating_add(1);
         self.troubles = troubles;
         let mut left = None;
@@ -248,10 +255,11 @@ impl State {
             }
             alive = held.refusal == Refusal::None;
             if alive {
-                left = held
-                    .credentials
-                    .expiration()
-                    .map(|end| policy::until(now, end));
+                left = match held.credentials.expiration() {
+                    Some(end) => Some(policy::until(now, end)),
+                    // It lives on, and is asked for again as often as one that ends later.
+                    None => Some(policy::RECHECK),
+                };
                 alive = left != Some(Duration::ZERO);
             }
         }
@@ -265,6 +273,21 @@ impl State {
             reason: self.reason(),
             first,
         }
+    }
+
+    /// Notes that a set without an end, of which nobody was refused, is still what there is.
+    fn is_given_again(&mut self, now: Timestamp) -> bool {
+        let endless = |held: &&mut Held| {
+            held.credentials.expiration().is_none() && held.refusal == Refusal::None
+        };
+        let Some(held) = self.held.as_mut().filter(endless) else {
+            return false;
+        };
+        held.given = now;
+        self.fruitless = 0;
+        self.not_before = None;
+        self.troubles.clear();
+        true
     }
 
     /// How things stand, for whoever asks.
@@ -327,12 +350,10 @@ impl State {
 
 impl Held {
     fn standing(&self, now: Timestamp) -> Standing {
-        policy::standing(
-            self.credentials.expiration(),
-            self.adopted,
-            self.spread,
-            now,
-        )
+        match self.credentials.expiration() {
+            Some(end) => policy::standing(end, self.adopted, self.spread, now),
+            None => policy::standing_without_end(self.given, now),
+        }
     }
 
     fn margin(&self, end: Timestamp) -> Duration {
@@ -374,8 +395,12 @@ mod tests {
     }
 
     fn offer(name: &str, end: i64) -> Vec<Offer> {
+        offered(name, Some(at(end)))
+    }
+
+    fn offered(name: &str, end: Option<Timestamp>) -> Vec<Offer> {
         let (secret, token) = (Secret::from("s"), Secret::from("t"));
-        let set = Credentials::new(format!("STS.{name}"), secret, Some(token), Some(at(end)));
+        let set = Credentials::new(format!("STS.{name}"), secret, Some(token), end);
         vec![Offer {
             origin: Source::Env,
             answer: Ok(set),
@@ -410,6 +435,35 @@ mod tests {
         assert!(state.waits_since(at(100)) > refused);
         assert!(matches!(state.error(at(3)), Error::Refused { .. }));
         assert!(matches!(state.error(at(100)), Error::Gone { .. }));
+    }
+
+    #[test]
+    fn a_set_without_an_end_is_asked_for_again_and_lives_on() {
+        let mut state = State::default();
+        let is_due = |state: &State, now| matches!(state.look(None, at(now)), Look::UseAndRenew(_));
+        state.settle(offered("a", None), at(0));
+        assert!(!is_due(&state, 299) && is_due(&state, 300) && is_due(&state, -1));
+        assert_eq!(state.fresh_for(at(100)), Duration::from_secs(200));
+        assert!(state.fresh_for(at(300)).is_zero() && state.wants_attempt(at(300)));
+        // The same set again: it is not sought at once once more.
+        let outcome = state.settle(offered("a", None), at(300));
+        assert!(matches!(outcome, Outcome::Nothing) && state.not_before.is_none());
+        assert!(!is_due(&state, 599) && is_due(&state, 600));
+        let outlook = state.outlook(at(599));
+        assert!(outlook.is_alive && outlook.trouble.is_none() && outlook.refreshes.is_none());
+        // Its source fails: it is used on, and the source is not stormed.
+        let broken = Trouble::unusable("broken");
+        let origin = Source::Env;
+        for _ in 0..20 {
+            let answer = Err(broken.clone());
+            let origin = origin.clone();
+            state.settle(vec![Offer { origin, answer }], at(600));
+        }
+        let pause = state.not_before.unwrap() - Instant::now();
+        assert!(pause > Duration::from_secs(14), "{pause:?}");
+        assert!(is_due(&state, 600), "used all the same");
+        state.settle(offered("b", None), at(601));
+        assert_eq!(current(&state, 602).unwrap().access_key_id(), "STS.b");
     }
 
     #[test]
