@@ -81,7 +81,8 @@ pub use survey::{Finding, Survey, survey};
 pub const INJECTED_FILE: &str = "/mnt/.alibabacloud/credentials";
 /// How long requests are held while there are no credentials, unless told otherwise.
 pub const HOLD: Duration = Duration::from_secs(120);
-/// How long credentials that are not injected yet are waited for at start, unless told otherwise.
+/// How long credentials that are not injected yet are waited for at start, unless told otherwise. A source that is being asked
+/// at the end of it is waited for to its own limit: a service for 5 s, STS for 15 s, a command for 60 s.
 pub const START_WAIT: Duration = Duration::from_secs(10);
 /// How often the file is looked at. A read of a kilobyte; the server may refuse an old set the moment a new one is there.
 pub const FILE_POLL: Duration = Duration::from_secs(1);

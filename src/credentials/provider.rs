@@ -71,7 +71,7 @@ impl Provider {
     }
 
     /// The first set, at start. What is not injected yet, or not whole, is waited for up to
-    /// [`Config::start_wait`]; what can never change is not.
+    /// [`Config::start_wait`]; what can never change is not. A source that is being asked then is waited for to its own limit.
     ///
     /// # Errors
     /// [`Error::NotInjected`] if there was nothing anywhere, [`Error::Unusable`] if what there was cannot be used.
@@ -83,6 +83,10 @@ impl Provider {
                 return Ok(credentials);
             }
             let settled = timeout_at(deadline, rounds.changed()).await.is_ok();
+            if !settled && self.inner.lock().is_asking {
+                // Every source has a limit of its own; the longest is that of a command.
+                let _ = rounds.changed().await;
+            }
             if !settled || !self.inner.places.can_change() {
                 return self.look(None).ok_or_else(|| self.error());
             }
@@ -245,7 +249,12 @@ impl Inner {
             sleep_until(moment).await;
         }
         // The file may have brought a set during the pause.
-        let offers = if self.lock().wants_attempt(Timestamp::now()) {
+        let is_wanted = {
+            let mut state = self.lock();
+            state.is_asking = state.wants_attempt(Timestamp::now());
+            state.is_asking
+        };
+        let offers = if is_wanted {
             let wanted =
                 |set: &Credentials| self.lock().judge(set, Timestamp::now()) == Verdict::Adopt;
             Some(self.places.ask(wanted).await)
@@ -255,6 +264,7 @@ impl Inner {
         let outcome = {
             let mut state = self.lock();
             state.attempt = None;
+            state.is_asking = false;
             offers.map(|offers| state.settle(offers, Timestamp::now()))
         };
         self.rounds.send_modify(|round| *round += 1);

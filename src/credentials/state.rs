@@ -86,6 +86,8 @@ pub(super) struct State {
     pub(super) not_before: Option<Instant>,
     /// The attempt under way. INVARIANT: at most one; it takes itself out in the same lock in which it settles.
     pub(super) attempt: Option<AbortHandle>,
+    /// The sources are being asked: what the attempt does when its pause is over.
+    pub(super) is_asking: bool,
     /// What the last attempt ended with.
     troubles: Vec<(Source, Trouble)>,
 }

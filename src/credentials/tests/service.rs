@@ -95,6 +95,20 @@ async fn a_service_that_keeps_its_set_to_the_end_is_not_stormed() {
 }
 
 #[tokio::test]
+async fn a_source_that_is_being_asked_when_the_wait_at_start_ends_is_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("printed");
+    std::fs::write(&file, document("slow", HOUR)).unwrap();
+    let command = format!("sh -c 'sleep 1; cat {}'", file.display());
+    let config = Config {
+        start_wait: Duration::from_millis(200),
+        ..Config::new(Source::Process(command), Environment::default())
+    };
+    let slow = Provider::new(config, Arc::default()).unwrap();
+    assert_eq!(slow.first().await.unwrap().access_key_id(), "STS.slow");
+}
+
+#[tokio::test]
 async fn the_set_that_ends_later_wins_and_each_stands_in_for_the_other() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("credentials");
