@@ -54,33 +54,15 @@ pub(super) struct Places {
     services: Services,
 }
 
-/// True if the service is asked over HTTPS. The injected one is local and speaks plain HTTP.
-fn speaks_https(source: &Source, environment: &Environment) -> bool {
-    let uri = match source {
-        Source::Uri(uri) => Some(uri),
-        Source::Auto => environment.uri.as_ref(),
-        Source::File(_)
-        | Source::Env
-        | Source::Oidc
-        | Source::Cli(_)
-        | Source::Ini(_)
-        | Source::Ecs(_)
-        | Source::Process(_) => None,
-    };
-    uri.is_some_and(|uri| uri.starts_with("https://"))
-}
-
 impl Places {
     pub(super) fn new(config: super::Config) -> Result<Self, transport::Error> {
-        let environment = config.environment.without_empty();
-        let services = Services::new(speaks_https(&config.source, &environment))?;
         Ok(Self {
             source: config.source,
-            environment,
+            environment: config.environment.without_empty(),
             file: config.file,
             assume: config.assume,
             files: Files::default(),
-            services,
+            services: Services::new()?,
         })
     }
 
@@ -263,6 +245,7 @@ impl Places {
             files: &self.files,
             services: &self.services,
             environment: &self.environment,
+            is_instance_named: matches!(self.source, Source::Ecs(_)),
         };
         means.redeem(grant).await
     }
@@ -324,14 +307,18 @@ impl Places {
             return Err(Trouble::Absent("no profile: HOME is not set".to_owned()));
         };
         let name = profile.or(known.name.as_deref());
-        let answer = match self.files.text(&path, PROFILES_BYTES_MAX).await {
-            Ok(text) => match profile::cli::grant(&text, name, &self.environment.sts) {
-                Ok(grant) => self.redeem(grant).await,
-                Err(trouble) => Err(trouble),
-            },
+        let within = |trouble: Trouble| trouble.within(path.display());
+        let text = self.files.text(&path, PROFILES_BYTES_MAX).await;
+        let text = text.map_err(within)?;
+        let answer = match profile::cli::grant(&text, name, &self.environment.sts) {
+            Ok(grant) => self.redeem(grant).await,
             Err(trouble) => Err(trouble),
         };
-        answer.map_err(|trouble| trouble.within(path.display()))
+        // What is only found and of no use to us is passed over, as by the official chain; who names it is told.
+        answer.map_err(within).map_err(|trouble| match self.source {
+            Source::Cli(_) => Trouble::Unusable(trouble.reason().to_owned()),
+            _ => trouble,
+        })
     }
 
     async fn ini(&self, section: Option<&str>) -> Answer {
@@ -363,18 +350,22 @@ impl Places {
                 break;
             }
         }
-        answer
+        match (&self.source, &known.name, answer) {
+            // The profile of the command-line tool was looked for before.
+            (Source::Auto, Some(name), Err(Trouble::Absent(reason))) => {
+                Err(Trouble::Unusable(format!(
+                    "ALIBABA_CLOUD_PROFILE names {name}, and neither the command-line tool nor an ini file has a profile of that name that can be used ({reason})"
+                )))
+            }
+            (_, _, answer) => answer,
+        }
     }
 
     /// The instance's role. What is only found, not named, is not taken in a container of PAI: it would not be the job's.
     async fn metadata(&self, role: Option<String>) -> Answer {
         let known = &self.environment.metadata;
         let is_named = matches!(self.source, Source::Ecs(_));
-        if known.disabled && !is_named {
-            let reason = "ALIBABA_CLOUD_ECS_METADATA_DISABLED is true";
-            return Err(Trouble::Absent(reason.to_owned()));
-        }
-        if known.in_pai && known.role.is_none() && !is_named {
+        if !known.disabled && known.in_pai && known.role.is_none() && !is_named {
             let reason = "not asked in a container of PAI: the instance's role is not the job's; name it by --credentials ecs";
             return Err(Trouble::Absent(reason.to_owned()));
         }

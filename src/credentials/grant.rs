@@ -37,6 +37,8 @@ pub(super) struct Means<'a> {
     pub(super) files: &'a Files,
     pub(super) services: &'a Services,
     pub(super) environment: &'a Environment,
+    /// The metadata service is named by the user, so that it is asked also where it is switched off.
+    pub(super) is_instance_named: bool,
 }
 
 impl<'a> Means<'a> {
@@ -51,6 +53,10 @@ impl<'a> Means<'a> {
                 Grant::Uri(url) => self.services.by_uri(&url).await,
                 Grant::Ecs(role) => {
                     let known = &self.environment.metadata;
+                    if known.disabled && !self.is_instance_named {
+                        let reason = "ALIBABA_CLOUD_ECS_METADATA_DISABLED is true";
+                        return Err(Trouble::Absent(reason.to_owned()));
+                    }
                     self.services.by_metadata(role.as_deref(), known).await
                 }
                 Grant::Oidc(oidc, sts) => self.by_token(&oidc, &sts).await,

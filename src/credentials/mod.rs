@@ -29,7 +29,8 @@
 //!    the instance is not asked: its role is not the job's.
 //!
 //! The first place where something is decides, also if it cannot be used: to take another role instead would hide what is
-//! wrong, and show another one's data. ([`survey()`] tells what each place says.) With [`Config::assume`] the set that is
+//! wrong, and show another one's data. A profile of the command-line tool that is not there, has no key, or is of a mode that is not known
+//! is nothing, unless the user has named it. ([`survey()`] tells what each place says.) With [`Config::assume`] the set that is
 //! found takes a role, and the session of that role is the set.
 //!
 //! # Grants

@@ -1,5 +1,6 @@
 //! Services on this machine or this instance that give sets: the one of the platform, and the metadata of ECS.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -28,24 +29,53 @@ const ROLES: &str = "/latest/meta-data/ram/security-credentials/";
 
 /// Asks services, never through a proxy: their answers are secret, and a proxy is elsewhere.
 #[derive(Debug)]
-pub(super) struct Services(transport::Client);
+pub(super) struct Services {
+    plain: transport::Client,
+    /// Made when the first of them is asked over HTTPS: a slim image has no certificates, and the platform's service speaks plain
+    /// HTTP.
+    https: OnceLock<transport::Client>,
+}
+
+/// What is asked, and so what an answer that brings nothing means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    /// A service by the credentials-URI protocol.
+    Service,
+    /// The metadata service, for a token.
+    Token,
+    /// The metadata service, for the instance's role or its set.
+    Role,
+}
+
+fn client(roots: transport::Roots) -> Result<transport::Client, transport::Error> {
+    transport::Client::new(&transport::Config {
+        connect_timeout: CONNECT_TIMEOUT,
+        // Each question has its own connection: an idle one could be closed under the next question.
+        pool_idle_max: 0,
+        proxy: transport::Proxy::Never,
+        roots,
+        ..transport::Config::default()
+    })
+}
 
 impl Services {
-    /// `https` if one of them is asked so; a slim image has no certificates, and the platform's service speaks plain HTTP.
-    pub(super) fn new(https: bool) -> Result<Self, transport::Error> {
-        let client = transport::Client::new(&transport::Config {
-            connect_timeout: CONNECT_TIMEOUT,
-            // Each question has its own connection: an idle one could be closed under the next question.
-            pool_idle_max: 0,
-            proxy: transport::Proxy::Never,
-            roots: if https {
-                transport::Roots::System
-            } else {
-                transport::Roots::None
-            },
-            ..transport::Config::default()
-        })?;
-        Ok(Self(client))
+    pub(super) fn new() -> Result<Self, transport::Error> {
+        Ok(Self {
+            plain: client(transport::Roots::None)?,
+            https: OnceLock::new(),
+        })
+    }
+
+    /// The client for a URL.
+    fn client(&self, url: &str) -> Result<&transport::Client, transport::Error> {
+        if !url.starts_with("https://") {
+            return Ok(&self.plain);
+        }
+        if let Some(client) = self.https.get() {
+            return Ok(client);
+        }
+        let made = client(transport::Roots::System)?;
+        Ok(self.https.get_or_init(|| made))
     }
 
     /// A set by the credentials-URI protocol.
@@ -54,7 +84,7 @@ impl Services {
             return Err(Trouble::unusable("not an http:// or https:// URL"));
         }
         let asked = async {
-            let body = self.get(Method::GET, url, HeaderMap::new()).await?;
+            let body = self.get(Asked::Service, url, HeaderMap::new()).await?;
             document::parse(&body, Writer::Service)
         };
         match timeout(ATTEMPT_TIMEOUT, asked).await {
@@ -104,7 +134,7 @@ impl Services {
             HeaderValue::from_static(METADATA_TOKEN_SECONDS),
         );
         let url = format!("{at}/latest/api/token");
-        let body = self.bounded(Method::PUT, &url, headers).await?;
+        let body = self.bounded(Asked::Token, &url, headers).await?;
         let mut token = HeaderValue::from_bytes(body.trim_ascii())
             .map_err(|_| Trouble::unusable("its token is no header"))?;
         token.set_sensitive(true);
@@ -121,16 +151,16 @@ impl Services {
     ) -> Result<Zeroizing<Vec<u8>>, Trouble> {
         let url = format!("{at}{ROLES}{name}");
         let Some(token) = token else {
-            return self.bounded(Method::GET, &url, HeaderMap::new()).await;
+            return self.bounded(Asked::Role, &url, HeaderMap::new()).await;
         };
         let mut headers = HeaderMap::new();
         headers.insert(
             HeaderName::from_static("x-aliyun-ecs-metadata-token"),
             token.clone(),
         );
-        match self.bounded(Method::GET, &url, headers).await {
+        match self.bounded(Asked::Role, &url, headers).await {
             Err(Trouble::Unusable(_)) if !known.v1_disabled => {
-                self.bounded(Method::GET, &url, HeaderMap::new()).await
+                self.bounded(Asked::Role, &url, HeaderMap::new()).await
             }
             answer => answer,
         }
@@ -139,11 +169,11 @@ impl Services {
     /// A question to the metadata service. Where nobody answers there is no instance, or no role of it.
     async fn bounded(
         &self,
-        method: Method,
+        asked: Asked,
         url: &str,
         headers: HeaderMap,
     ) -> Result<Zeroizing<Vec<u8>>, Trouble> {
-        match timeout(METADATA_TIMEOUT, self.get(method, url, headers)).await {
+        match timeout(METADATA_TIMEOUT, self.get(asked, url, headers)).await {
             Ok(answer) => answer,
             Err(_) => Err(Trouble::Absent("nobody answers".to_owned())),
         }
@@ -151,29 +181,30 @@ impl Services {
 
     async fn get(
         &self,
-        method: Method,
+        asked: Asked,
         url: &str,
         headers: HeaderMap,
     ) -> Result<Zeroizing<Vec<u8>>, Trouble> {
         let broken = |error: transport::Error| Trouble::Unusable(error.to_string());
-        let asks_role = url.contains(ROLES);
-        let is_metadata = method == Method::PUT || asks_role;
         let request = transport::Request {
-            method,
+            method: match asked {
+                Asked::Token => Method::PUT,
+                Asked::Service | Asked::Role => Method::GET,
+            },
             url: url.to_owned(),
             headers,
             body: Bytes::new(),
         };
-        let sent = self.0.send(request).await;
+        let sent = self.client(url).map_err(broken)?.send(request).await;
         let mut response = match sent {
-            Err(error @ transport::Error::Connect { .. }) if is_metadata => {
+            Err(error @ transport::Error::Connect { .. }) if asked != Asked::Service => {
                 return Err(Trouble::Absent(error.to_string()));
             }
             sent => sent.map_err(broken)?,
         };
         match response.status() {
             StatusCode::OK => {}
-            StatusCode::NOT_FOUND if asks_role => {
+            StatusCode::NOT_FOUND if asked == Asked::Role => {
                 return Err(Trouble::Absent("the instance has no role".to_owned()));
             }
             status => return Err(Trouble::Unusable(format!("status {}", status.as_u16()))),

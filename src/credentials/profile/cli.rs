@@ -45,6 +45,8 @@ struct Profile {
 }
 
 /// What the profile `name`, by default the current one, says. A profile of an empty mode has keys of its own.
+///
+/// No such profile, and one of a mode that is not known here, is nothing at all, as in the official chain.
 pub(in crate::credentials) fn grant(
     text: &str,
     name: Option<&str>,
@@ -58,7 +60,9 @@ pub(in crate::credentials) fn grant(
         ))
     })?;
     let name = name.or(file.current.as_deref().filter(|name| !name.is_empty()));
-    let name = needed(name, "a current profile")?.to_owned();
+    let Some(name) = name.map(str::to_owned) else {
+        return Err(Trouble::Absent("it names no current profile".to_owned()));
+    };
     resolved(file.profiles, name, known)
 }
 
@@ -74,7 +78,11 @@ fn resolved(
             .iter()
             .position(|profile| profile.name.as_deref() == Some(&name));
         let Some(at) = at else {
-            return Err(Trouble::Unusable(format!("there is no profile {name}")));
+            let reason = format!("there is no profile {name}");
+            return Err(match roles.is_empty() {
+                true => Trouble::Absent(reason),
+                false => Trouble::Unusable(reason),
+            });
         };
         let mut profile = profiles.swap_remove(at).without_empty();
         let mode = profile.mode.take().unwrap_or_default();
@@ -159,8 +167,8 @@ impl Profile {
                 let uri = needed(self.credentials_uri, "credentials_uri")?;
                 Ok(Grant::Uri(uri))
             }
-            _ => Err(Trouble::unusable(
-                "a mode that is not supported; use AK, StsToken, RamRoleArn, ChainableRamRoleArn, EcsRamRole, OIDC, External or CredentialsURI",
+            _ => Err(Trouble::Absent(
+                "a mode that is not supported; use AK, StsToken, RamRoleArn, ChainableRamRoleArn, EcsRamRole, OIDC, External or CredentialsURI".to_owned(),
             )),
         }
     }
@@ -249,6 +257,9 @@ mod tests {
         ] {
             let trouble = of(name).unwrap_err();
             assert!(trouble.reason().contains(words), "{trouble:?}");
+            // In a chain of sources, what is not there for us decides nothing.
+            let is_absent = matches!(trouble, Trouble::Absent(_));
+            assert_eq!(is_absent, ["nobody", "sso", "empty"].contains(&name));
         }
         let known = StsVariables::default();
         for text in [

@@ -226,22 +226,67 @@ fn the_profiles_of_the_command_line_tool_are_used_in_all_their_modes() {
         ("uri", job),
     ] {
         let mut command = bare(&world);
-        command.env("ALIBABA_CLOUD_PROFILE", profile).env(
-            "ROLEFS_ECS_METADATA_ENDPOINT",
-            world.job().metadata_endpoint(),
-        );
+        command
+            .env("ALIBABA_CLOUD_PROFILE", profile)
+            .env("ALIBABA_CLOUD_ECS_METADATA_DISABLED", "false")
+            .env(
+                "ROLEFS_ECS_METADATA_ENDPOINT",
+                world.job().metadata_endpoint(),
+            );
         let (shown, _) = show(command, &[]);
         assert_eq!(step(&shown, "cli").0, "used", "{profile}: {shown:#}");
         assert_eq!(shown["role"], whose, "{profile}");
     }
-    let (shown, _) = show(bare(&world), &["--credentials=cli:sso"]);
-    let (outcome, reason) = step(&shown, "cli:sso");
-    assert_eq!(outcome, "failed");
-    assert!(reason.contains("CloudSSO"), "{reason}");
+    for (named, words) in [
+        ("sso", "CloudSSO"),
+        ("nobody", "there is no profile nobody"),
+        ("ecs", "ALIBABA_CLOUD_ECS_METADATA_DISABLED"),
+    ] {
+        let source = format!("cli:{named}");
+        let (shown, _) = show(bare(&world), &["--credentials", &source]);
+        let (outcome, reason) = step(&shown, &source);
+        assert_eq!(outcome, "failed", "{named}");
+        assert!(reason.contains(words), "{reason}");
+    }
     let mut disabled = bare(&world);
     disabled.env("ALIBABA_CLOUD_CLI_PROFILE_DISABLED", "true");
     let (shown, _) = show(disabled, &[]);
     assert_eq!(step(&shown, "cli").0, "not there");
+}
+
+#[test]
+fn a_profile_that_is_of_no_use_is_passed_over_unless_it_is_named() {
+    let world = world();
+    let config = world.path("home/.aliyun/config.json");
+    let ini = world.path("home/.alibabacloud/credentials.ini");
+    let section = |name: &str| {
+        format!(
+            "[{name}]\ntype = access_key\naccess_key_id = LTAIuser\naccess_key_secret = secret-of-the-user\n"
+        )
+    };
+    for current in ["nobody", "sso", "ecs"] {
+        write(
+            &config,
+            &profiles(&world).replacen("\"ak\"", &format!("\"{current}\""), 1),
+        );
+        write(&ini, &section("default"));
+        let (shown, _) = show(bare(&world), &[]);
+        assert_eq!(step(&shown, "cli").0, "not there", "{shown:#}");
+        assert_eq!(step(&shown, "ini").0, "used", "{shown:#}");
+        // A profile that is named is in one of the two files, or it is an error.
+        let named = || {
+            let mut command = bare(&world);
+            command.env("ALIBABA_CLOUD_PROFILE", current);
+            command
+        };
+        let (shown, _) = show(named(), &[]);
+        let (outcome, reason) = step(&shown, "ini");
+        assert_eq!(outcome, "failed", "{shown:#}");
+        assert!(reason.contains("ALIBABA_CLOUD_PROFILE"), "{reason}");
+        write(&ini, &section(current));
+        let (shown, _) = show(named(), &[]);
+        assert_eq!(step(&shown, "ini").0, "used", "{shown:#}");
+    }
 }
 
 #[test]
