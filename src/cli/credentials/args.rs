@@ -38,7 +38,8 @@ pub(in crate::cli) struct SourceArgs {
     ///
     /// auto takes the file and the service that the platform injects, each standing in for the other, and when nothing is
     /// injected the first of these that is there: environment variables, a token of the cluster (OIDC), the profile of the
-    /// command-line tool, the ini file, the role of the ECS instance. A permanent key in the environment goes before all.
+    /// command-line tool, the ini file, the role of the ECS instance. A permanent key in the environment goes before all. A command
+    /// may take 60s, then it is killed with what it has started.
     #[arg(
         long,
         env = "ROLEFS_CREDENTIALS",
@@ -190,7 +191,12 @@ pub(super) struct ServeArgs {
     pub(super) listen: SocketAddr,
 
     /// Path that answers, e.g. /credentials; by default one that nobody can guess.
-    #[arg(long, env = "ROLEFS_LISTEN_PATH", value_name = "PATH")]
+    #[arg(
+        long,
+        env = "ROLEFS_LISTEN_PATH",
+        hide_env_values = true, // who knows it has the role
+        value_name = "PATH"
+    )]
     pub(super) listen_path: Option<String>,
 
     /// Listen on an address that other machines reach. Whoever asks there has the role.

@@ -1,15 +1,17 @@
 //! The credentials-URI protocol: a GET of one path is answered with the current set as JSON.
 //!
 //! All who ask share one provider: it renews ahead of the end, and while it seeks a set one attempt is made for everybody. The
-//! path is the key to it: on a machine with other users, one that nobody can guess keeps them out.
+//! path is the key to it: on a machine with other users, one that nobody can guess keeps them out. A web page whose name was made to
+//! lead to this machine (DNS rebinding) is refused by the Host that its browser sends, also where the path is known.
 
 use std::convert::Infallible;
 use std::io;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -32,13 +34,17 @@ const UNKNOWN_LIFE: SignedDuration = SignedDuration::from_mins(20);
 
 /// Answers until it is dropped, connections and all.
 pub(super) async fn serve(listener: TcpListener, path: String, provider: Arc<Provider>) {
-    let path: Arc<str> = path.into();
+    let door = Arc::new(Door {
+        path,
+        // Other machines may know this one by any name.
+        is_local: listener.local_addr().is_ok_and(|at| at.ip().is_loopback()),
+    });
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept(), if connections.len() < CONNECTIONS_MAX => match accepted {
                 Ok((stream, _)) => {
-                    connections.spawn(connection(stream, Arc::clone(&path), Arc::clone(&provider)));
+                    connections.spawn(connection(stream, Arc::clone(&door), Arc::clone(&provider)));
                 }
                 Err(error) => {
                     tracing::warn!("cannot accept a connection: {error}");
@@ -50,12 +56,43 @@ pub(super) async fn serve(listener: TcpListener, path: String, provider: Arc<Pro
     }
 }
 
-async fn connection(stream: TcpStream, path: Arc<str>, provider: Arc<Provider>) {
+/// What a question must be to be answered.
+#[derive(Debug)]
+struct Door {
+    path: String,
+    /// It is asked by programs of this machine only, by its address or as `localhost`.
+    is_local: bool,
+}
+
+impl Door {
+    fn knows(&self, headers: &HeaderMap) -> bool {
+        !self.is_local || headers.get_all(header::HOST).iter().all(is_this_machine)
+    }
+}
+
+/// True of an address and of `localhost`, with any port or none: official clients leave it out.
+fn is_this_machine(host: &header::HeaderValue) -> bool {
+    let Ok(host) = host.to_str() else {
+        return false;
+    };
+    let inner = host.strip_prefix('[').and_then(|host| host.split_once(']'));
+    if let Some((address, _)) = inner {
+        return address.parse::<Ipv6Addr>().is_ok();
+    }
+    let name = host.split_once(':').map_or(host, |(name, _)| name);
+    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok()
+}
+
+async fn connection(stream: TcpStream, door: Arc<Door>, provider: Arc<Provider>) {
     let respond = service_fn(|request: Request<Incoming>| {
-        let (path, provider) = (Arc::clone(&path), Arc::clone(&provider));
+        let (door, provider) = (Arc::clone(&door), Arc::clone(&provider));
         async move {
-            // The path alone: official clients send a Host without the port.
-            let (status, body) = match (request.method(), request.uri().path() == &*path) {
+            let is_path = request.uri().path() == door.path;
+            let (status, body) = match (request.method(), is_path) {
+                _ if !door.knows(request.headers()) => (
+                    StatusCode::MISDIRECTED_REQUEST,
+                    refusal("Misdirected", "ask by the address, or as localhost"),
+                ),
                 (&Method::GET, true) => answer(&provider).await,
                 (_, true) => (
                     StatusCode::METHOD_NOT_ALLOWED,
@@ -134,4 +171,35 @@ pub(super) fn secret_path() -> io::Result<String> {
     let mut bits = [0; 16];
     std::fs::File::open("/dev/urandom")?.read_exact(&mut bits)?;
     Ok(format!("/{}", hex::encode(bits)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_web_page_of_another_name_is_not_this_machine() {
+        let is_known =
+            |host: &'static str| is_this_machine(&header::HeaderValue::from_static(host));
+        for host in [
+            "127.0.0.1",
+            "127.0.0.1:80",
+            "localhost",
+            "LOCALHOST:1",
+            "[::1]:80",
+            "[::1]",
+        ] {
+            assert!(is_known(host), "{host}");
+        }
+        for host in [
+            "evil.example",
+            "evil.example:80",
+            "127.0.0.1.evil.example",
+            "localhost.evil",
+            "[evil]",
+            "",
+        ] {
+            assert!(!is_known(host), "{host}");
+        }
+    }
 }

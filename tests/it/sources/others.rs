@@ -94,6 +94,22 @@ fn a_service_of_ours_asks_the_platforms_once_for_all() {
     );
     let (root, _) = served.url.rsplit_once('/').unwrap();
     assert_eq!(curl(&format!("{root}/")).0, "404");
+    let mut rebound = Command::new("curl");
+    rebound.args([
+        "--silent",
+        "--noproxy",
+        "*",
+        "--header",
+        "Host: evil.example",
+        "--write-out",
+        "%{http_code}",
+    ]);
+    rebound.arg(&served.url);
+    let said = text(&output(rebound).stdout);
+    assert!(
+        said.ends_with("421") && !said.contains("AccessKeyId"),
+        "{said}"
+    );
 
     // And rolefs itself takes it for the platform's.
     let mut ours = bare(&world);
