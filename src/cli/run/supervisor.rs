@@ -42,6 +42,8 @@ pub(super) struct Supervisor<'a> {
     stop_at: Option<Instant>,
     /// Whether something is lost, as the mount has said.
     is_lost: Option<bool>,
+    /// How often somebody has had enough since the command has ended.
+    interrupts: u32,
 }
 
 impl<'a> Supervisor<'a> {
@@ -65,6 +67,7 @@ impl<'a> Supervisor<'a> {
             no_namespace,
             stop_at: None,
             is_lost: None,
+            interrupts: 0,
         })
     }
 
@@ -202,7 +205,6 @@ impl<'a> Supervisor<'a> {
             say(&format!("{error:#}"));
         }
         self.order_end();
-        let mut interrupts = 0;
         while self.is_served {
             let deadline = self.stop_at.map(|at| at - self.grace / 60);
             match self.events.next(deadline)? {
@@ -216,14 +218,8 @@ impl<'a> Supervisor<'a> {
                         self.order_end();
                     }
                     Signal::SIGINT | Signal::SIGQUIT => {
-                        interrupts += 1;
-                        // The first may be the one that has ended the command.
-                        if interrupts == 1 {
-                            say("what is staged is being stored; interrupt again to give it up");
-                        } else {
-                            let within = Some(Duration::ZERO);
-                            let _ = self.events.line.send(&Order::End { within }, None);
-                        }
+                        self.interrupted();
+                        self.order_end();
                     }
                     _ => {}
                 },
@@ -265,16 +261,28 @@ impl<'a> Supervisor<'a> {
                 }
             }
             match self.events.next(Some(Instant::now() + LEFT_BEHIND_LOOK))? {
-                Event::Signal {
-                    signal: Signal::SIGTERM,
-                    ..
-                } => self.stop(),
+                Event::Signal { signal, .. } => match signal {
+                    Signal::SIGTERM => self.stop(),
+                    Signal::SIGINT | Signal::SIGQUIT => {
+                        self.interrupted();
+                        deadline = Instant::now();
+                    }
+                    _ => {}
+                },
                 Event::Said(Request::Stored { lost }) => self.is_lost = Some(lost),
                 Event::Ended(pid, _) if pid == self.server => self.is_served = false,
-                Event::Signal { .. } | Event::Ended(..) | Event::Said(_) | Event::Late => {}
+                Event::Ended(..) | Event::Said(_) | Event::Late => {}
             }
         }
         Ok(())
+    }
+
+    /// Somebody has interrupted what comes after the command. The first time may be the one that has ended the command.
+    fn interrupted(&mut self) {
+        self.interrupts += 1;
+        if self.interrupts == 1 {
+            say("what is staged is being stored; interrupt again to give it up");
+        }
     }
 
     /// Somebody has sent SIGTERM: their patience begins.
@@ -286,9 +294,12 @@ impl<'a> Supervisor<'a> {
     /// Tells the process behind the mount to store and to end.
     fn order_end(&self) {
         let left = |at: Instant| at.saturating_duration_since(Instant::now());
-        let within = self
-            .stop_at
-            .map(|at| left(at).saturating_sub(self.grace / 15));
+        let within = match self.interrupts {
+            0 | 1 => self
+                .stop_at
+                .map(|at| left(at).saturating_sub(self.grace / 15)),
+            _ => Some(Duration::ZERO),
+        };
         // If it is gone, its end is an event.
         let _ = self.events.line.send(&Order::End { within }, None);
     }
