@@ -1,10 +1,13 @@
 //! `rolefs bench` over a development server.
 
 use std::fs;
-use std::process::Output;
+use std::process::{Output, Stdio};
+
+use nix::sys::signal::Signal;
+use rolefs::dev_server::{Fault, Operation};
 
 use crate::harness::{BUCKET, SOON, World, content, wait_for};
-use crate::launch::output;
+use crate::launch::{ended, output, signal};
 
 fn bench(world: &World, words: &[&str]) -> (Output, String) {
     let mut command = world.rolefs();
@@ -53,6 +56,27 @@ fn both_ways_are_measured_and_nothing_is_left() {
     let mount = world.mount(&["--read-only"]);
     let names: Vec<_> = fs::read_dir(mount.at("data")).unwrap().flatten().collect();
     assert_eq!(names.len(), 2, "{names:?}");
+}
+
+#[test]
+fn ended_while_it_mounts_it_leaves_no_mount_behind() {
+    let world = World::open();
+    world.put("data/large", content(1, 2 << 20));
+    // Only the mount asks for it, before it is there.
+    let faults = world.server.faults();
+    let late = Fault::Delay(std::time::Duration::from_secs(1));
+    faults.script(u64::MAX, Some(Operation::GetBucketInfo), "", late);
+    let mut command = world.rolefs();
+    command.args(["bench", &format!("oss://{BUCKET}/data")]);
+    let mut bench = command.stdout(Stdio::null()).spawn().unwrap();
+    let stats = world.server.stats();
+    wait_for(SOON, "it mounts", || {
+        stats.count(Operation::GetBucketInfo) > 0
+    });
+    signal(bench.id(), Signal::SIGTERM);
+    let status = ended(&mut bench, SOON);
+    assert_eq!(status.code(), Some(1), "{status}");
+    assert_nothing_is_left(&world);
 }
 
 #[test]

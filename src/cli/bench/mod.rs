@@ -12,13 +12,14 @@ mod report;
 use std::ffi::OsString;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use bytesize::ByteSize;
 use clap::Args as ClapArgs;
 use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::args::{Command, MountArgs};
@@ -60,12 +61,12 @@ pub(super) struct BenchArgs {
 #[derive(Debug, Clone)]
 struct Until {
     at: Instant,
-    interrupted: Arc<AtomicBool>,
+    interrupted: CancellationToken,
 }
 
 impl Until {
     fn is_over(&self) -> bool {
-        self.interrupted.load(Ordering::Relaxed) || Instant::now() >= self.at
+        self.interrupted.is_cancelled() || Instant::now() >= self.at
     }
 }
 
@@ -83,7 +84,7 @@ struct Bench {
     bucket: Arc<Bucket>,
     connection: Connection,
     mount: OwnMount,
-    interrupted: Arc<AtomicBool>,
+    interrupted: CancellationToken,
     /// What one side of one measurement may take.
     share: Duration,
     rows: Vec<Row>,
@@ -93,6 +94,9 @@ struct Bench {
 #[expect(clippy::print_stdout, reason = "this is what was asked for")]
 pub(super) fn run(args: &BenchArgs, config: Option<&Path>) -> Result<()> {
     let around = Surroundings::now();
+    let runtime = connect::runtime()?;
+    // Before there is anything that would be left behind.
+    let (interrupted, _listening) = listen(&runtime)?;
     let place = mounted::Place::new()?;
     let mut words: Vec<OsString> = vec!["mount".into(), place.mountpoint().into()];
     if let Some(config) = config {
@@ -113,9 +117,17 @@ pub(super) fn run(args: &BenchArgs, config: Option<&Path>) -> Result<()> {
     discover::complete(&mut bucket, &mut connection, &around)?;
     let connection = Connection::new(bucket.as_deref(), connection, &around);
     let connection = connection.map_err(named)?;
-    let runtime = connect::runtime()?;
-    let bucket = runtime.block_on(connect::bucket(&connection, &Arc::new(Metrics::default())))?;
-    let plan = runtime.block_on(plan::choose(&bucket, &connection.prefix))?;
+    let asked = async {
+        let bucket = connect::bucket(&connection, &Arc::new(Metrics::default())).await?;
+        let plan = plan::choose(&bucket, &connection.prefix).await?;
+        Ok((bucket, plan))
+    };
+    let (bucket, plan) = runtime.block_on(async {
+        tokio::select! {
+            done = asked => done,
+            () = interrupted.cancelled() => bail!("interrupted"),
+        }
+    })?;
     let is_empty = plan.large.is_empty() && plan.small.is_empty();
     ensure!(
         !is_empty || args.write,
@@ -124,8 +136,7 @@ pub(super) fn run(args: &BenchArgs, config: Option<&Path>) -> Result<()> {
         connection.prefix
     );
     let mount = place.mount(words, args.write)?;
-    let interrupted = Arc::new(AtomicBool::new(false));
-    let _listening = listen(&runtime, &interrupted);
+    ensure!(!interrupted.is_cancelled(), "interrupted");
     println!(
         "oss://{}/{} at {}, {} cores",
         connection.bucket,
@@ -153,25 +164,34 @@ pub(super) fn run(args: &BenchArgs, config: Option<&Path>) -> Result<()> {
     bench.mount.end()
 }
 
-/// Remembers that somebody has had enough.
-fn listen(runtime: &Runtime, interrupted: &Arc<AtomicBool>) -> AbortOnDropHandle<()> {
-    let interrupted = Arc::clone(interrupted);
-    AbortOnDropHandle::new(runtime.spawn(async move {
-        if tokio::signal::ctrl_c().await.is_ok() {
-            interrupted.store(true, Ordering::Relaxed);
+/// Remembers that somebody has had enough: then what is under way ends, and the mount with it.
+fn listen(runtime: &Runtime) -> Result<(CancellationToken, AbortOnDropHandle<()>)> {
+    let _within = runtime.enter();
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let interrupted = CancellationToken::new();
+    let told = interrupted.clone();
+    let listening = runtime.spawn(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
         }
-    }))
+        told.cancel();
+    });
+    Ok((interrupted, AbortOnDropHandle::new(listening)))
 }
 
 impl Bench {
     fn is_interrupted(&self) -> bool {
-        self.interrupted.load(Ordering::Relaxed)
+        self.interrupted.is_cancelled()
     }
 
     fn until(&self) -> Until {
         Until {
             at: Instant::now() + self.share,
-            interrupted: Arc::clone(&self.interrupted),
+            interrupted: self.interrupted.clone(),
         }
     }
 

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File};
 use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -58,6 +59,8 @@ impl Place {
             .env("ROLEFS_READ_ONLY", if is_written { "0" } else { "1" })
             .env("ROLEFS_LOG_FILE", self.0.join("log"))
             .stdin(Stdio::null())
+            // No key of the terminal ends it between two thoughts: what it mounts is ended here.
+            .process_group(0)
             .output()
             .context("cannot mount")?;
         let said = String::from_utf8_lossy(&mounted.stderr);
