@@ -158,6 +158,23 @@ fn a_role_that_may_write_and_not_delete_is_found_out() {
 }
 
 #[test]
+fn what_may_have_been_written_is_deleted_too() {
+    let world = World::with_default_role();
+    let faults = world.server.faults();
+    faults.script(1, Some(Operation::PutObject), "", Fault::AnswerLost);
+    let denied = Fault::Refuse {
+        status: 403,
+        code: "AccessDenied",
+    };
+    faults.script(u64::MAX, Some(Operation::PutObject), "", denied);
+    let text = run(doctor(&world, &["--probe-writes"]), false);
+    assert_check(&text, "failed", "put", &["lacks oss:PutObject"]);
+    let words = ["may have been written, and was deleted"];
+    assert_check(&text, "ok", "delete", &words);
+    assert_eq!(world.server.stats().count(Operation::DeleteObject), 1);
+}
+
+#[test]
 fn a_role_that_may_only_read_is_a_warning_with_its_policy() {
     let world = World::with_roles(&role(
         r#"{"Effect": "Allow", "Action": ["oss:GetObject", "oss:ListObjects"], "Resource": "*"}"#,

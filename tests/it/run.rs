@@ -279,6 +279,37 @@ fn what_the_command_leaves_behind_lets_go_of_the_mount() {
 }
 
 #[test]
+fn an_interrupt_ends_the_patience_with_what_is_left_behind_and_a_second_one_the_storing() {
+    let world = World::with_default_role();
+    let faults = world.server.faults();
+    faults.script(u64::MAX, Some(Operation::PutObject), "", Fault::StallAnswer);
+    let script = r#"
+        (trap '' TERM INT; exec 3> $MNT/kept; echo kept >&3; touch $OUT/begun
+         for i in {1..3000}; do [ ! -e $OUT/go ] || break; sleep 0.02; done) &
+        while [ ! -e $OUT/begun ]; do sleep 0.02; done; echo $$ > $OUT/pid.new; mv $OUT/pid.new $OUT/pid"#;
+    let mut run = start(&world, &[], script);
+    wait_for_file(&world, "pid");
+    let pid = fs::read_to_string(world.path("pid")).unwrap();
+    let process = format!("/proc/{}", pid.trim());
+    wait_for(SOON, "the command has ended", || {
+        !Path::new(&process).exists()
+    });
+    let ended_at = Instant::now();
+    signal(run.child.id(), Signal::SIGINT);
+    wait_for(SOON, "the mount is taken away", || !is_mounted(&run.at));
+    assert!(
+        ended_at.elapsed() < Duration::from_millis(2500),
+        "patience was at an end"
+    );
+    signal(run.child.id(), Signal::SIGINT);
+    let status = ended(&mut run.child, SOON);
+    fs::write(world.path("go"), "").unwrap();
+    faults.clear();
+    faults.release();
+    assert_eq!(status.code(), Some(74), "{status}");
+}
+
+#[test]
 fn as_process_1_it_reaps_and_hears_signals() {
     let world = World::with_default_role();
     let script = r#"
@@ -416,7 +447,6 @@ fn without_root_it_mounts_in_a_namespace_of_its_own() {
 fn where_nothing_can_mount_all_ways_are_named() {
     let world = World::with_default_role();
     let rolefs = run_script(&world, &[], "true");
-    let mut command = unprivileged(&world, &rolefs, "chmod 600 /dev/fuse; PATH=/usr/bin:/bin");
     // A directory with what the wrapper needs, and no fusermount3.
     fs::create_dir_all(world.path("bin")).unwrap();
     for name in [
@@ -426,19 +456,51 @@ fn where_nothing_can_mount_all_ways_are_named() {
         let found = found.iter().find(|path| path.exists()).unwrap();
         std::os::unix::fs::symlink(found, world.path("bin").join(name)).unwrap();
     }
-    command.env("PATH", world.path("bin"));
-    let done = output(command);
+    let confined = |rolefs: &Command| {
+        let mut command = unprivileged(&world, rolefs, "chmod 600 /dev/fuse; PATH=/usr/bin:/bin");
+        command.env("PATH", world.path("bin"));
+        output(command)
+    };
+    let done = confined(&rolefs);
     let text = said(&done);
     assert_eq!(done.status.code(), Some(125), "{text}");
     assert_eq!(text.lines().count(), 1, "{text}");
-    for word in [
+    let ways = [
         "no way to mount",
         "namespace",
         "fusermount3",
         "securityContext",
-    ] {
+    ];
+    for word in ways {
         assert!(text.contains(word), "{word} is not in: {text}");
     }
+    let done = confined(&doctor(&world));
+    let text = String::from_utf8(done.stdout).unwrap();
+    let right = text.lines().find(|line| line.starts_with("failed   right"));
+    let right = right.unwrap_or_else(|| panic!("{text}"));
+    assert!(ways.iter().all(|word| right.contains(word)), "{right}");
+}
+
+fn doctor(world: &World) -> Command {
+    let mut command = world.rolefs();
+    command.args(["doctor", &format!("oss://{BUCKET}")]);
+    command.env("TMPDIR", world.path(""));
+    command
+}
+
+#[test]
+fn the_doctor_finds_the_way_of_a_user_without_rights() {
+    if !has_user_namespaces() {
+        return;
+    }
+    let world = World::with_default_role();
+    let done = output(unprivileged(&world, &doctor(&world), ""));
+    let text = String::from_utf8(done.stdout.clone()).unwrap();
+    assert!(done.status.success(), "{text}{}", said(&done));
+    let right = text.lines().find(|line| line.starts_with("ok       right"));
+    let right = right.unwrap_or_else(|| panic!("{text}"));
+    let ways = ["by fusermount3", "in namespaces of its own"];
+    assert!(ways.iter().any(|way| right.contains(way)), "{right}");
 }
 
 #[test]

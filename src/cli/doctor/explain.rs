@@ -142,12 +142,14 @@ by itself once there are new ones.",
     Known {
         signs: &[
             "no right to mount",
+            "no way to mount",
             "/dev/fuse is missing",
             "/dev/fuse cannot be opened",
         ],
         means: "This container may not mount FUSE file systems.",
         remedy: "Give it the device and the right: docker run --device /dev/fuse --cap-add SYS_ADMIN, or in a pod a device plugin for\n\
-/dev/fuse and securityContext.capabilities.add: [SYS_ADMIN].",
+/dev/fuse and securityContext.capabilities.add: [SYS_ADMIN]. Or only a /dev/fuse that the user may read and write, where user\n\
+namespaces are allowed, for 'rolefs run'; or the package fuse3 in the image.",
     },
     Known {
         signs: &["Transport endpoint is not connected"],
@@ -173,6 +175,12 @@ mod tests {
         assert_eq!(pass, policy("check permission for sub user failed"));
         let trust = policy("Failed to assume role for user 123");
         assert!(trust.contains("sts:AssumeRole") && trust.contains("pai.aliyuncs.com"));
+        let no_way =
+            policy("rolefs: no way to mount: directly: EPERM; fusermount3: is not installed");
+        assert!(
+            no_way.contains("/dev/fuse that the user may read"),
+            "{no_way}"
+        );
         assert_eq!(policy("all is well"), "");
     }
 

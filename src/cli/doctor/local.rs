@@ -11,8 +11,8 @@ use bytesize::ByteSize;
 
 use super::report::Report;
 use crate::cli::config::{Disk, Surroundings, memory as memory_bytes};
-use crate::cli::{disk, preflight, process};
-use crate::fuse::{self, MountOptions};
+use crate::cli::{disk, preflight, process, run};
+use crate::fuse::{self, MountOptions, Mounted};
 use crate::metrics::Metrics;
 use crate::write::StagingDirectory;
 
@@ -35,20 +35,12 @@ const ROOM_MIN: u64 = 1 << 30;
 
 /// The device, the right to mount, and what the kernel offers.
 pub(super) fn kernel(report: &mut Report) {
-    let device = preflight::device().and_then(|()| {
-        File::options()
-            .read(true)
-            .write(true)
-            .open("/dev/fuse")
-            .map_err(|error| anyhow!("/dev/fuse cannot be opened: {error}; the user needs the right to read and write it, and the container's device rules must allow it"))
-    });
-    let has_device = device.is_ok();
-    report.check("/dev/fuse", device.map(|_| "it can be opened".to_owned()));
-    if has_device {
-        let tried = try_to_mount().map(|()| "a mount was made, and ended again".to_owned());
-        report.check("right", tried);
-    } else {
-        report.skip("right", "there is no /dev/fuse");
+    match preflight::device() {
+        Ok(()) => right(report),
+        Err(missing) => {
+            report.check("/dev/fuse", Err(missing));
+            report.skip("right", "there is no /dev/fuse");
+        }
     }
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let release = release.trim();
@@ -76,8 +68,23 @@ pub(super) fn kernel(report: &mut Report) {
     }
 }
 
-/// Mounts on a directory of our own, and ends it before anybody can look at it.
-fn try_to_mount() -> Result<()> {
+/// Whether this user may mount, and by which way.
+fn right(report: &mut Report) {
+    let opened = File::options().read(true).write(true).open("/dev/fuse");
+    let tried = try_to_mount();
+    let device = match (&opened, &tried) {
+        (Ok(_), _) => Ok("it can be opened".to_owned()),
+        (Err(error), Ok(_)) => Ok(format!("it is there; this user may not open it ({error})")),
+        (Err(error), Err(_)) => Err(anyhow!(
+            "/dev/fuse cannot be opened: {error}; the user needs the right to read and write it, and the container's device rules must allow it"
+        )),
+    };
+    report.check("/dev/fuse", device);
+    report.check("right", tried.map(str::to_owned));
+}
+
+/// Mounts on a directory of our own, and ends it before anybody can look at it. Says how.
+fn try_to_mount() -> Result<&'static str> {
     let directory = std::env::temp_dir().join(format!("rolefs-doctor-{}", std::process::id()));
     fs::DirBuilder::new()
         .mode(0o700)
@@ -88,13 +95,26 @@ fn try_to_mount() -> Result<()> {
         allow_other: false,
         read_only: true,
     };
-    let tried = fuse::mount(&directory, &options)
-        .map_err(|error| preflight::explain_mount(&error))
-        .and_then(|mounted| {
-            // First: with its descriptor closed nobody waits for an answer any more.
-            drop(mounted.fd);
-            fuse::unmount(&mounted.mountpoint, true).context("cannot end the mount again")
-        });
+    let ended = |mounted: Mounted| {
+        // First: with its descriptor closed nobody waits for an answer any more.
+        drop(mounted.fd);
+        fuse::unmount(&mounted.mountpoint, true).context("cannot end the mount again")
+    };
+    let directly = fuse::mount_directly(&directory, &options).ok();
+    let tried = match directly {
+        Some(mounted) => ended(mounted).map(|()| "a mount was made, and ended again"),
+        None => match fuse::mount(&directory, &options) {
+            Ok(mounted) => {
+                ended(mounted).map(|()| "a mount was made by fusermount3, and ended again")
+            }
+            Err(refused) => match run::try_by_a_child(&directory) {
+                Ok(()) => Ok(
+                    "'rolefs run' mounts in namespaces of its own, as was tried; 'rolefs mount' has no right here, and fusermount3 does not give it",
+                ),
+                Err(why) => Err(preflight::explain_no_way(&refused, &why)),
+            },
+        },
+    };
     // What is left of it is an empty directory.
     let _ = fs::remove_dir(&directory);
     tried

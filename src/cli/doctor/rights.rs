@@ -125,19 +125,31 @@ async fn writes(report: &mut Report, connection: &Connection, bucket: &Bucket) {
     let condition = Condition::ForbidOverwrite;
     let properties = Properties::default();
     let put = bucket.put_object(&op, &key, &body, &properties, condition);
-    let put = told(connection, put.await);
-    let is_there = put.is_ok();
+    let put = put.await;
+    let outcome = match &put {
+        Ok(_) => Some("was deleted again"),
+        Err(error) if is_refusal(error) => None,
+        // Its answer was lost, or the answer to an attempt before.
+        Err(_) => Some("may have been written, and was deleted"),
+    };
+    let put = told(connection, put);
     report.check("put", put.map(|_| format!("{key} was written")));
     multipart(report, connection, bucket, &key).await;
-    if !is_there {
+    let Some(outcome) = outcome else {
         return report.skip("delete", "nothing was written that could be deleted");
-    }
+    };
     let deleted = told(connection, bucket.delete_object(&op, &key).await);
     let deleted = deleted.with_context(|| format!("{key} is left; delete it by hand"));
-    report.check(
-        "delete",
-        deleted.map(|()| format!("{key} was deleted again")),
-    );
+    report.check("delete", deleted.map(|()| format!("{key} {outcome}")));
+}
+
+/// True if a put surely had no effect.
+fn is_refusal(error: &oss::Error) -> bool {
+    match error.kind() {
+        Kind::Denied { .. } => error.attempts() <= 1,
+        // The name is random, so it would be a stranger's.
+        kind => matches!(kind, Kind::AlreadyExists | Kind::NoSuchBucket),
+    }
 }
 
 async fn multipart(report: &mut Report, connection: &Connection, bucket: &Bucket, key: &ObjectKey) {

@@ -43,6 +43,7 @@ pub(super) use supervisor::say;
 
 pub(super) use args::{RUN_HELP, RunCommand};
 pub(super) use command::NO_MOUNT;
+pub(super) use namespace::try_by_a_child;
 pub(super) use server::Supervised;
 
 /// The shortest `--grace`: a second for each of ending the command, storing, and unmounting.

@@ -37,6 +37,15 @@ pub(super) fn may_mount() -> bool {
 /// # Errors
 /// If there is none; then nothing has changed.
 pub(super) fn enter(mountpoint: &Path) -> Result<()> {
+    try_by_a_child(mountpoint)?;
+    unshare_both()
+}
+
+/// Has a child go into such a namespace, mount, and end.
+///
+/// # Errors
+/// Why it could not.
+pub(in crate::cli) fn try_by_a_child(mountpoint: &Path) -> Result<()> {
     let trial = Command::new(env::current_exe().context("cannot find the own executable")?)
         .args(["run", "--at"])
         .arg(mountpoint)
@@ -50,7 +59,7 @@ pub(super) fn enter(mountpoint: &Path) -> Result<()> {
         "{}",
         String::from_utf8_lossy(&said).trim()
     );
-    unshare_both()
+    Ok(())
 }
 
 /// True in the child that tries.
