@@ -83,6 +83,8 @@ impl File {
             found.meta.size == unsure.bytes && found.meta.crc64 == Some(unsure.crc64)
         };
         let Some(found) = found.filter(is_ours) else {
+            let generation = state.generation;
+            state.log_unsure(generation);
             return Ok(());
         };
         if state.key.as_ref() != Some(&shot.key) {

@@ -363,7 +363,10 @@ impl File {
             Kind::Throttled | Kind::Unavailable | Kind::Lied | Kind::Cancelled => false,
         };
         if is_sure {
-            self.lock().unsure = None;
+            let mut state = self.lock();
+            state.unsure = None;
+            let generation = state.generation;
+            state.log_unsure(generation);
         }
     }
 }

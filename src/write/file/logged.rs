@@ -28,7 +28,11 @@ impl State {
         let origin = self.draft.origin();
         let base = origin.map(|id| &*self.draft.bases().get(id).version);
         let generation = self.stored.unwrap_or(0);
-        Some(Identity::new(self.key.clone()?, base, generation))
+        let is = Identity::new(self.key.clone()?, base, generation);
+        Some(Identity {
+            replaces: self.replaces,
+            ..is
+        })
     }
 
     /// A write is about to be done. Returns where its bytes are in the log.
@@ -205,13 +209,16 @@ impl State {
         }
     }
 
-    /// A commit is about to ask for what cannot be taken back.
+    /// A commit is about to ask for what cannot be taken back, or what it has asked for has surely had no effect.
     pub(in crate::write) fn log_unsure(&mut self, generation: u64) {
         let unsure = self.unsure.as_ref().map(|unsure| Unsure {
             generation,
             bytes: unsure.bytes,
             crc64: unsure.crc64,
         });
+        if let Some(restoring) = &mut self.restoring {
+            restoring.unsure(unsure.as_ref());
+        }
         if let Some(log) = &mut self.log {
             log.unsure(unsure);
         }

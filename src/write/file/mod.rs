@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 use super::bases::Base;
 use super::draft::Draft;
 use super::extents::OnlyUploaded;
+use super::staging::Restoring;
 use super::temporary::is_temporary;
 use super::writer::{Exclusive, Writer};
 use crate::object::{ObjectKey, Version};
@@ -147,6 +148,13 @@ impl File {
         state.replaces = condition == Condition::None;
         state.log_renamed();
         Ok(())
+    }
+
+    /// All of what a crash has left of it is written, and the next commit stores that; it is noted in what the crash has left.
+    pub(in crate::write) fn restoring(&self, restoring: Restoring) {
+        let mut state = self.lock();
+        let generation = state.generation;
+        state.restoring = Some(restoring.of(generation));
     }
 
     /// The directory above it has moved, and it has come along: not what it was stored as, if anything, for that is another version than was moved.

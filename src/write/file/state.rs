@@ -9,7 +9,7 @@ use super::super::commit::Snapshot;
 use super::super::draft::Draft;
 use super::super::error::Error;
 use super::super::extents::{ChunkId, ExtentMap, Ledger, OnlyUploaded, Place, StagedRange};
-use super::super::staging::{Chunk, ChunkWriter, Log, Spill, Staging};
+use super::super::staging::{Chunk, ChunkWriter, Log, Restoring, Spill, Staging};
 use super::super::upload::Session;
 use super::super::writer::Exclusive;
 use super::fragment::{Fragment, Staged};
@@ -49,6 +49,8 @@ pub(in crate::write) struct State {
     pub(super) ledger: Ledger,
     /// With a staging directory: what survives the process.
     pub(super) log: Option<Log>,
+    /// Of a file that is stored anew after a crash: what survives that.
+    pub(in crate::write) restoring: Option<Restoring>,
     /// Where the next bytes go.
     open: Option<ChunkWriter>,
     spill: Option<Arc<Spill>>,
@@ -92,6 +94,7 @@ impl State {
             chunks: HashMap::new(),
             ledger: Ledger::new(),
             log,
+            restoring: None,
             open: None,
             spill: None,
             memory: 0,

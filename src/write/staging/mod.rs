@@ -29,7 +29,7 @@ use directory::Slot;
 pub(super) use directory::Spill;
 pub use directory::StagingDirectory;
 use journal::Segment;
-pub(super) use journal::{Change, From, Identity, Log, Unsure};
+pub(super) use journal::{Change, From, Identity, Log, Restoring, Unsure};
 pub use journal::{CrashedMount, Recovered, Standing, UnfinishedFile};
 
 /// Bytes of the smallest chunk.

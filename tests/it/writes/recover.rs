@@ -309,3 +309,126 @@ async fn what_a_living_mount_stages_is_not_taken_for_a_crashed_ones() {
             .is_empty()
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restore_that_dies_after_its_store_has_stored_it() {
+    let op = Op::background("test");
+    for (name, len) in [("new", 0), ("old", 10_000), ("large", 20 * MIB)] {
+        let directory = tempfile::tempdir().unwrap();
+        let bench = staged(256 * MIB, directory.path(), 64 * MIB).await;
+        let file = match len {
+            0 => bench.create(name),
+            len => bench.open(name, &pattern(1, len)),
+        };
+        bench.write(&file, 0, b"first").await;
+        bench.write(&file, len + 5, b"second").await;
+        let expected = bench.content(&file, 0..u64::MAX).await;
+        let crashed = crash(directory.path());
+        {
+            let mounts = CrashedMount::find(crashed.path()).unwrap();
+            let found = mounts[0].files()[0].look(&bench.stack.bucket, &op).await;
+            found.unwrap().store(&bench.writer, &op).await.unwrap();
+        }
+        assert!(bench.get(name).unwrap() == expected);
+        let (standing, found, _) = recovered_from(&bench, crashed.path()).await.unwrap();
+        assert!(
+            standing == Standing::Stored && found == expected,
+            "{name}: {standing:?}"
+        );
+        // What somebody else stores then is told.
+        bench.stack.put(name, b"theirs");
+        let (standing, ..) = recovered_from(&bench, crashed.path()).await.unwrap();
+        assert_eq!(standing, Standing::Changed, "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_was_renamed_over_another_replaces_that_and_nothing_newer() {
+    let directory = tempfile::tempdir().unwrap();
+    let bench = staged(256 * MIB, directory.path(), 64 * MIB).await;
+    bench.stack.put("target", b"old");
+    let file = bench.create("temporary");
+    bench.write(&file, 0, b"new").await;
+    file.rename(key("target"), Condition::None).unwrap();
+    bench.write(&file, 3, b" content").await;
+    let crashed = crash(directory.path());
+    // The object is newer than the last change.
+    let past = std::time::SystemTime::now() - std::time::Duration::from_secs(3600);
+    let mount = fs::read_dir(crashed.path())
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap();
+    let set_times = |time| {
+        for entry in fs::read_dir(mount.path()).unwrap() {
+            let file = fs::File::options().write(true).open(entry.unwrap().path());
+            file.unwrap().set_modified(time).unwrap();
+        }
+    };
+    set_times(past);
+    let (standing, ..) = recovered_from(&bench, crashed.path()).await.unwrap();
+    assert_eq!(standing, Standing::Changed);
+    set_times(std::time::SystemTime::now());
+    restore(&bench, crashed.path()).await;
+    assert_eq!(bench.get("target").unwrap(), b"new content"[..]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_save_has_made_before_is_taken_as_done() {
+    let directory = tempfile::tempdir().unwrap();
+    let bench = staged(256 * MIB, directory.path(), 64 * MIB).await;
+    let file = bench.open("x", &pattern(1, 3 * MIB));
+    bench.write(&file, MIB, b"changed").await;
+    let expected = bench.content(&file, 0..u64::MAX).await;
+    let crashed = crash(directory.path());
+    let mounts = CrashedMount::find(crashed.path()).unwrap();
+    let op = Op::background("test");
+    let found = mounts[0].files()[0]
+        .look(&bench.stack.bucket, &op)
+        .await
+        .unwrap();
+    let fetch = rolefs::fs::fetch(Arc::clone(&bench.stack.reader));
+    let to = tempfile::tempdir().unwrap();
+    let path = to.path().join("x");
+    for _ in 0..2 {
+        let missing = found.save(&path, &fetch, |_| false).await.unwrap();
+        assert!(missing == 0 && fs::read(&path).unwrap() == expected);
+    }
+    let mut other = expected.clone();
+    other[2 << 20] ^= 1;
+    fs::write(&path, &other).unwrap();
+    let refused = found.save(&path, &fetch, |_| false).await.unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::AlreadyExists);
+    assert!(fs::read(&path).unwrap() == other);
+    assert_eq!(
+        fs::read_dir(to.path()).unwrap().count(),
+        1,
+        "nothing is left beside it"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_that_was_surely_refused_is_not_noted_any_more() {
+    let directory = tempfile::tempdir().unwrap();
+    let bench = staged(256 * MIB, directory.path(), 64 * MIB).await;
+    let file = bench.create("x");
+    bench.write(&file, 0, b"x").await;
+    let denied = Fault::Refuse {
+        status: 403,
+        code: "AccessDenied",
+    };
+    let faults = bench.stack.server.faults();
+    faults.script(1, Some(Operation::PutObject), "", denied);
+    bench.commit(&file).await.unwrap_err();
+    let crashed = crash(directory.path());
+    let mount = fs::read_dir(crashed.path())
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap();
+    let is_head = |path: &std::path::PathBuf| path.extension().is_some_and(|it| it == "head");
+    let mut entries = fs::read_dir(mount.path()).unwrap();
+    let head = entries.find_map(|entry| Some(entry.unwrap().path()).filter(is_head));
+    let head = fs::read_to_string(head.unwrap()).unwrap();
+    assert!(head.contains("\"unsure\":null"), "{head}");
+}

@@ -37,6 +37,8 @@ pub(in crate::write) struct Identity {
     pub(in crate::write) base: Option<(ETag, u64)>,
     /// The last change that the object has.
     pub(in crate::write) generation: u64,
+    /// A rename has put it over what is there.
+    pub(in crate::write) replaces: bool,
 }
 
 impl Identity {
@@ -45,6 +47,7 @@ impl Identity {
             key,
             base: base.map(|version| (version.etag().clone(), version.size())),
             generation,
+            replaces: false,
         }
     }
 }
@@ -57,6 +60,9 @@ pub(super) struct Head {
     pub(super) key: String,
     pub(super) base: Option<BaseOf>,
     pub(super) generation: u64,
+    /// As in [`Identity`].
+    #[serde(default)]
+    pub(super) replaces: bool,
     /// The first segment that counts.
     pub(super) first: u32,
     pub(super) unsure: Option<Unsure>,
@@ -72,6 +78,7 @@ impl Head {
             size: *size,
         });
         self.generation = identity.generation;
+        self.replaces = identity.replaces;
     }
 
     /// Puts it in the place of the head that is there.
@@ -122,6 +129,7 @@ mod tests {
                 size: 7,
             }),
             generation: 3,
+            replaces: true,
             first: 2,
             unsure: Some(Unsure {
                 generation: 9,

@@ -209,6 +209,7 @@ impl Log {
             key: String::new(),
             base: None,
             generation: 0,
+            replaces: false,
             first: self.next_segment,
             unsure: None,
             is_given_up: false,

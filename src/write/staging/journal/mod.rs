@@ -30,6 +30,7 @@ mod head;
 mod log;
 mod record;
 mod replay;
+mod restoring;
 mod wreck;
 
 pub(in crate::write) use head::{Identity, Unsure};
@@ -37,4 +38,5 @@ pub(in crate::write) use log::Log;
 pub(super) use log::Segment;
 pub(in crate::write) use record::{Change, From};
 pub use replay::{Recovered, Standing};
+pub(in crate::write) use restoring::Restoring;
 pub use wreck::{CrashedMount, UnfinishedFile};

@@ -3,17 +3,23 @@
 use std::fs::{self, File};
 use std::io;
 use std::ops::Range;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
-use super::head::Head;
+use crc_fast::CrcAlgorithm::Crc64Xz;
+use crc_fast::checksum;
+
+use super::head::{Head, Identity};
 use super::record::{Change, Record, read};
+use super::restoring::Restoring;
 use super::wreck::UnfinishedFile;
 use crate::buffer::{BLOCK_BYTES, Failure};
 use crate::object::{ETag, ObjectKey, ObjectMeta, Source, Version};
 use crate::op::Op;
-use crate::oss::{Bucket, Kind, Properties};
+use crate::oss::{Bucket, Condition, Kind, Properties};
 use crate::write::extents::{ExtentMap, Fallocate, Piece, Place};
 use crate::write::{Base, BaseId, Bases, ChunkId, Committed, Copying, Error, Exclusive};
 use crate::write::{FETCH_BYTES_MAX, Fetch, Writer};
@@ -41,6 +47,9 @@ pub struct Recovered {
     bases: Bases,
     segments: Vec<File>,
     is_whole: bool,
+    /// What is at its name is what a rename has put it over.
+    replaces: bool,
+    restoring: Restoring,
 }
 
 /// What changes are made to.
@@ -89,6 +98,7 @@ impl UnfinishedFile {
                 (base, head.generation)
             }
         };
+        let replaces = found.is_some_and(|meta| self.replaces(meta));
         let segments = self.segments.iter().map(File::open);
         let segments = segments.collect::<io::Result<Vec<File>>>()?;
         let mut replay = Replay::new(base.clone());
@@ -99,8 +109,15 @@ impl UnfinishedFile {
             (false, None, _) if done.changes == 0 && !done.is_whole => Standing::GivenUp,
             (false, Some(_), _) if done.changes == 0 => Standing::Stored,
             (false, Some(_), _) | (false, None, true) => Standing::Unchanged,
+            (false, None, false) if replaces => Standing::Unchanged,
             (false, None, false) => Standing::Changed,
         };
+        let mut head = head.clone();
+        let version = base.as_ref().map(|base| &*base.version);
+        head.identify(&Identity {
+            replaces: head.replaces,
+            ..Identity::new(key.clone(), version, generation)
+        });
         Ok(Recovered {
             key,
             standing,
@@ -109,7 +126,22 @@ impl UnfinishedFile {
             bases: replay.bases,
             segments,
             is_whole: done.is_whole,
+            replaces,
+            restoring: Restoring {
+                head,
+                head_path: self.head_path.clone(),
+                last: done.last,
+                whole: 0,
+            },
         })
+    }
+
+    /// True if a rename has put the file over this object; not if somebody has stored it since.
+    fn replaces(&self, found: &ObjectMeta) -> bool {
+        let since = self.modified().duration_since(SystemTime::UNIX_EPOCH);
+        let modified = since.map_or(0, |since| since.as_secs());
+        let is_older = u64::try_from(found.modified.0).is_ok_and(|stored| stored <= modified);
+        self.head.replaces && self.head.base.is_none() && is_older
     }
 }
 
@@ -123,6 +155,8 @@ fn stored<'a>(head: &Head, found: Option<&'a ObjectMeta>) -> Option<(&'a ObjectM
 /// How far a log could be replayed.
 struct Done {
     changes: u64,
+    /// The last change that was made.
+    last: u64,
     is_whole: bool,
 }
 
@@ -151,7 +185,7 @@ impl Replay {
     /// Makes all changes after `generation`, as long as one follows the other.
     fn all(&mut self, segments: &[File], generation: u64) -> io::Result<Done> {
         let mut current = generation;
-        let mut changes = 0;
+        let (mut changes, mut last) = (0, generation);
         let mut group: Vec<(usize, Record)> = Vec::new();
         for (index, segment) in segments.iter().enumerate() {
             let mut at = 0;
@@ -167,6 +201,7 @@ impl Replay {
                 if !follows {
                     return Ok(Done {
                         changes,
+                        last,
                         is_whole: false,
                     });
                 }
@@ -175,6 +210,7 @@ impl Replay {
                 group.push((index, record));
                 if is_last {
                     changes += 1;
+                    last = current;
                     group
                         .drain(..)
                         .for_each(|(index, record)| self.apply(index, record));
@@ -184,6 +220,7 @@ impl Replay {
         // A record that was being written when the process died was answered to nobody.
         Ok(Done {
             changes,
+            last,
             is_whole: true,
         })
     }
@@ -258,6 +295,10 @@ impl Recovered {
             Some(base) => writer.open(base.clone()),
             None => writer.create(self.key.clone(), Properties::default(), Exclusive::Remote),
         };
+        if self.replaces {
+            let renamed = file.rename(self.key.clone(), Condition::None);
+            renamed.expect("what was just made is not stored");
+        }
         let len = self.map.len();
         if len < file.len() {
             file.truncate(op, len).await?;
@@ -282,14 +323,16 @@ impl Recovered {
                 Place::Uploaded { .. } => return Err(Error::UploadGone(self.key.clone())),
             }
         }
+        file.restoring(self.restoring.clone());
         file.commit(op).await
     }
 
-    /// Writes it to a file of another file system, which must not be there yet. Returns how many bytes of it are zeros there, for the objects that had
-    /// them are gone: `is_gone` knows what `fetch` says of those.
+    /// Writes it to a file of another file system. Returns how many bytes of it are zeros there, for the objects that had
+    /// them are gone: `is_gone` knows what `fetch` says of those. A file that is there already and has the same bytes is what an earlier
+    /// attempt has made; what is there and has others stays as it is.
     ///
     /// # Errors
-    /// Of the file, of the staging directory, and of the bucket.
+    /// `AlreadyExists`; of the file, of the staging directory, and of the bucket.
     pub async fn save(
         &self,
         path: &Path,
@@ -299,13 +342,20 @@ impl Recovered {
         if let Some(above) = path.parent() {
             fs::create_dir_all(above)?;
         }
-        let file = File::create_new(path)?;
-        let filled = self.fill(&file, fetch, is_gone).await;
-        if filled.is_err() {
-            // Half of it would keep the next attempt from its name. What it fails with is told.
-            let _ = fs::remove_file(path);
-        }
-        filled
+        // Under another name until it is whole: half of it would keep the next attempt from its name. That one begins it anew.
+        let name = path.file_name().unwrap_or_default().as_bytes();
+        let partial = format!(".rolefs-recover-{:016x}", checksum(Crc64Xz, name));
+        let partial = path.with_file_name(partial);
+        let mut options = File::options();
+        let options = options.read(true).write(true).create(true).truncate(true);
+        let file = options.open(&partial)?;
+        let named = match self.fill(&file, fetch, is_gone).await {
+            Ok(missing) => put_in_place(&partial, &file, path).map(|()| missing),
+            Err(error) => Err(error),
+        };
+        // What it fails with is told.
+        let _ = fs::remove_file(&partial);
+        named
     }
 
     async fn fill(
@@ -359,6 +409,43 @@ impl Recovered {
         segment.read_exact_at(&mut bytes, offset + (range.start - piece.range.start))?;
         Ok(bytes)
     }
+}
+
+/// Gives a file its name, unless another one has it that is not the same.
+fn put_in_place(partial: &Path, file: &File, path: &Path) -> io::Result<()> {
+    match fs::hard_link(partial, path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let there = File::open(path)?;
+            match are_same(file, &there)? {
+                true => Ok(()),
+                false => Err(error),
+            }
+        }
+        // A file system without hard links.
+        Err(_) if !path.exists() => fs::rename(partial, path),
+        linked => linked,
+    }
+}
+
+fn are_same(one: &File, other: &File) -> io::Result<bool> {
+    let len = one.metadata()?.len();
+    if len != other.metadata()?.len() {
+        return Ok(false);
+    }
+    let (mut left, mut right) = (vec![0; BLOCK_BYTES], vec![0; BLOCK_BYTES]);
+    let mut at = 0;
+    while at < len {
+        let bytes = usize::try_from(len - at)
+            .unwrap_or(BLOCK_BYTES)
+            .min(BLOCK_BYTES);
+        one.read_exact_at(&mut left[..bytes], at)?;
+        other.read_exact_at(&mut right[..bytes], at)?;
+        if left[..bytes] != right[..bytes] {
+            return Ok(false);
+        }
+        at += bytes as u64;
+    }
+    Ok(true)
 }
 
 /// A piece in pieces that are written, and fetched, at once.

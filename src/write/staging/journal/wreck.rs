@@ -28,7 +28,7 @@ pub struct CrashedMount {
 #[derive(Debug)]
 pub struct UnfinishedFile {
     key: ObjectKey,
-    head_path: PathBuf,
+    pub(super) head_path: PathBuf,
     pub(super) head: Head,
     /// Those that count, in their order.
     pub(super) segments: Vec<PathBuf>,
