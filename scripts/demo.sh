@@ -39,15 +39,6 @@ trap clean_up EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-# Waits until a condition holds, at most 30 seconds.
-wait_for() {
-  local what="$1" deadline=$((SECONDS + 30))
-  until "${@:2}"; do
-    ((SECONDS < deadline)) || die "$what: not within 30 seconds"
-    sleep 0.05
-  done
-}
-
 say "Python environment in target/venv"
 need_venv "$repository/examples/requirements.txt"
 

@@ -12,6 +12,15 @@ die() {
   exit 1
 }
 
+# Waits until a condition holds, at most 30 seconds.
+wait_for() {
+  local what="$1" deadline=$((SECONDS + 30))
+  until "${@:2}"; do
+    ((SECONDS < deadline)) || die "$what: not within 30 seconds"
+    sleep 0.05
+  done
+}
+
 # Fails with one sentence if a program that cannot be installed from here is missing.
 need_rust() {
   command -v cargo >/dev/null || die "cargo is missing: install Rust 1.89 or newer (https://rustup.rs)"

@@ -18,7 +18,7 @@
 //!
 //! A commit begins a new segment. When the object is there, the head names the new version and the generation that it has, and the
 //! segments before go. If the process dies between the two, the head knows what the commit was to make ([`head::Unsure`]), and whoever recovers
-//! finds it in the bucket.
+//! finds it in the bucket. A recovery notes the same before it stores ([`restoring`]), so that it may die, too.
 //!
 //! **The bound** is that of the directory. What has no room in it is not logged; the log of a file that was changed without it is given up
 //! then, for a file that is as large as that would take all the room there is, and its name stays for the list. A log that is mostly of bytes
