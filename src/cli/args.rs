@@ -345,6 +345,15 @@ pub(super) struct ConnectionArgs {
         value_name = "DURATION"
     )]
     pub(super) hold: String,
+
+    /// How long a request to OSS is tried while nothing moves, as when the network is gone, before it fails.
+    #[arg(
+        long,
+        env = "ROLEFS_RETRY_FOR",
+        default_value = "1min",
+        value_name = "DURATION"
+    )]
+    pub(super) retry_for: String,
 }
 
 /// Lists unfinished uploads of crashed mounts, and gives up the old ones.

@@ -188,7 +188,7 @@ pub(super) fn impatient(
     metrics: Arc<Metrics>,
 ) -> Result<Bucket> {
     let retry = Retry {
-        no_progress: SILENCE_MAX,
+        no_progress: SILENCE_MAX.min(bucket.retry.no_progress),
         ..bucket.retry
     };
     let patience = oss::Config { retry, ..bucket };

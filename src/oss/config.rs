@@ -40,7 +40,7 @@ pub struct Retry {
     pub attempt_timeout: Duration,
     /// How long a body may stand still before the rest is asked for, or all of it sent, again. Default 10 s.
     pub idle_timeout: Duration,
-    /// How long a request is tried while nothing moves. Default 60 s. A received piece of a body starts it anew;
+    /// How long a request is tried while nothing moves. Default 60 s (`--retry-for`). A received piece of a body starts it anew;
     /// time in which a body was being sent, and time spent waiting for credentials does not count: that wait has its own bound.
     pub no_progress: Duration,
     /// The wait after failure n is random between 0 and `backoff_base` × 2ⁿ⁻¹. Default 200 ms, as the official SDKs.

@@ -1,8 +1,9 @@
 //! How a bucket is reached, and by whose credentials.
 
 use std::str::FromStr;
+use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use super::super::args::ConnectionArgs;
 use super::Surroundings;
@@ -11,6 +12,9 @@ use super::units::duration;
 use crate::credentials;
 use crate::object::Prefix;
 use crate::oss::{self, Endpoint, SignatureVersion};
+
+/// The shortest `--retry-for`: with less, the answers of a healthy OSS would be too late.
+const RETRY_FOR_MIN: Duration = Duration::from_secs(1);
 
 /// A bucket, or a directory of it, and how to reach it.
 #[derive(Debug, Clone)]
@@ -21,6 +25,8 @@ pub(in crate::cli) struct Connection {
     pub(in crate::cli) region: Option<String>,
     pub(in crate::cli) signature: SignatureVersion,
     pub(in crate::cli) path_style: bool,
+    /// Without anything that moves.
+    pub(in crate::cli) retry_for: Duration,
     pub(in crate::cli) credentials: credentials::Config,
 }
 
@@ -44,6 +50,12 @@ impl Connection {
             .or_else(|| around.oss_endpoint.clone())
             .context("no endpoint is given; pass --endpoint or set OSS_ENDPOINT, e.g. oss-cn-hangzhou-internal.aliyuncs.com, or REGION")?;
         let hold = duration("--hold", &args.hold)?;
+        let retry_for = duration("--retry-for", &args.retry_for)?;
+        ensure!(
+            retry_for >= RETRY_FOR_MIN,
+            "--retry-for {}: at least {RETRY_FOR_MIN:?}",
+            args.retry_for
+        );
         let source = args.source.config(around)?;
         Ok(Self {
             bucket: target.bucket,
@@ -52,6 +64,7 @@ impl Connection {
             region: args.region,
             signature: SignatureVersion::from_str(&args.signature).context("--signature")?,
             path_style: args.path_style,
+            retry_for,
             credentials: credentials::Config { hold, ..source },
         })
     }
@@ -62,6 +75,10 @@ impl Connection {
             region: self.region.clone(),
             signature: self.signature,
             path_style: self.path_style,
+            retry: oss::Retry {
+                no_progress: self.retry_for,
+                ..oss::Retry::default()
+            },
             ..oss::Config::new(self.endpoint.clone(), &self.bucket)
         }
     }

@@ -21,13 +21,14 @@ const DATASET: Defaults = &[
 
 /// Checkpoints: few large files that must be stored, and that the next job must see at once.
 ///
-/// A restarted job writes over what the one before it left half way. Credentials that come late are worth more waiting than a
-/// checkpoint that is lost.
+/// A restarted job writes over what the one before it left half way. Credentials that come late, and a network that comes back, are worth more
+/// waiting than a checkpoint that is lost.
 const CHECKPOINT: Defaults = &[
     ("attr-ttl", "0"),
     ("on-conflict", "overwrite"),
     ("exclusive-create", "remote"),
     ("hold", "10min"),
+    ("retry-for", "10min"),
 ];
 
 /// Files that one job makes for itself: no other mount changes them, so nothing is asked for again.
