@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use tokio::time::timeout;
 
+use super::clock;
 use super::document::{self, Writer};
 use super::environment::Environment;
 use super::error::Trouble;
@@ -130,7 +130,7 @@ impl Places {
         let Some(assume) = &self.assume else {
             return self.ask_places(wanted).await;
         };
-        let now = Timestamp::now();
+        let now = clock::now();
         let lives = |set: &Credentials| set.expiration().is_none_or(|end| end > now);
         let mut offers = self.ask_places(lives).await;
         let mut best: Option<usize> = None;

@@ -45,6 +45,7 @@
 //! [`Secret`] is redacted and wiped on drop, the buffers that documents are read into are wiped too, and no error or log line
 //! quotes a document. What the HTTP library and serde keep for a moment is out of reach.
 
+mod clock;
 mod document;
 mod environment;
 mod error;

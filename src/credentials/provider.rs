@@ -8,7 +8,6 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
-use super::Config;
 use super::error::{Error, Trouble};
 use super::fetch::{Offer, Places};
 use super::outlook::Outlook;
@@ -16,6 +15,7 @@ use super::policy::Verdict;
 use super::set::Credentials;
 use super::source::Source;
 use super::state::{Look, Outcome, State};
+use super::{Config, clock};
 use crate::metrics::Metrics;
 
 /// How long a caller is held who comes when others have been held for the whole bound already: time for one more
@@ -116,7 +116,7 @@ impl Provider {
     /// [`Error::Refused`] when no other set came within [`Config::hold`], [`Error::Gone`] if the refused one has expired
     /// meanwhile.
     pub async fn replace(&self, refused: &Arc<Credentials>) -> Result<Arc<Credentials>, Error> {
-        if self.inner.lock().refuse(refused, Timestamp::now()) {
+        if self.inner.lock().refuse(refused, clock::now()) {
             self.inner.metrics.credentials.forced.inc();
             tracing::debug!(
                 key = refused.short_id(),
@@ -132,7 +132,7 @@ impl Provider {
     /// How the current set stands, for whoever looks at a mount.
     #[must_use]
     pub fn outlook(&self) -> Outlook {
-        self.inner.lock().outlook(Timestamp::now())
+        self.inner.lock().outlook(clock::now())
     }
 
     /// Renews ahead of expiry and notices changes of the file, for ever: the owner spawns it and aborts it at the end.
@@ -162,7 +162,7 @@ impl Provider {
     /// A set to use now, if there is one; has an attempt made if that is called for.
     fn look(&self, unwanted: Option<&Credentials>) -> Option<Arc<Credentials>> {
         let mut state = self.inner.lock();
-        match state.look(unwanted, Timestamp::now()) {
+        match state.look(unwanted, clock::now()) {
             Look::Use(credentials) => Some(credentials),
             Look::UseAndRenew(credentials) => {
                 // Nobody waits for this one, so its pause is not slept through by a task that others would join.
@@ -185,7 +185,7 @@ impl Provider {
     async fn held(&self, unwanted: Option<&Credentials>) -> Result<Arc<Credentials>, Error> {
         self.inner.metrics.credentials.held.inc();
         let arrived = Instant::now();
-        let since = self.inner.lock().waits_since(Timestamp::now());
+        let since = self.inner.lock().waits_since(clock::now());
         let hold = self.inner.hold;
         let deadline = (since + hold).max(arrived + hold.min(LATE_HOLD));
         let mut rounds = self.inner.rounds.subscribe();
@@ -201,7 +201,7 @@ impl Provider {
     }
 
     fn error(&self) -> Error {
-        self.inner.lock().error(Timestamp::now())
+        self.inner.lock().error(clock::now())
     }
 }
 
@@ -237,7 +237,7 @@ impl Inner {
         let rested = state
             .not_before
             .is_none_or(|moment| moment <= Instant::now());
-        if rested && state.fresh_for(Timestamp::now()).is_zero() {
+        if rested && state.fresh_for(clock::now()).is_zero() {
             self.start(&mut state);
         }
     }
@@ -251,12 +251,11 @@ impl Inner {
         // The file may have brought a set during the pause.
         let is_wanted = {
             let mut state = self.lock();
-            state.is_asking = state.wants_attempt(Timestamp::now());
+            state.is_asking = state.wants_attempt(clock::now());
             state.is_asking
         };
         let offers = if is_wanted {
-            let wanted =
-                |set: &Credentials| self.lock().judge(set, Timestamp::now()) == Verdict::Adopt;
+            let wanted = |set: &Credentials| self.lock().judge(set, clock::now()) == Verdict::Adopt;
             Some(self.places.ask(wanted).await)
         } else {
             None
@@ -265,7 +264,7 @@ impl Inner {
             let mut state = self.lock();
             state.attempt = None;
             state.is_asking = false;
-            offers.map(|offers| state.settle(offers, Timestamp::now()))
+            offers.map(|offers| state.settle(offers, clock::now()))
         };
         self.rounds.send_modify(|round| *round += 1);
         if let Some(outcome) = outcome {
@@ -276,7 +275,7 @@ impl Inner {
     /// Looks at the file; false if it is torn.
     async fn poll(&self, path: &Path) -> bool {
         let news = match self.places.glance(path).await {
-            Ok(set) => self.lock().judge(&set, Timestamp::now()) == Verdict::Adopt,
+            Ok(set) => self.lock().judge(&set, clock::now()) == Verdict::Adopt,
             Err(Trouble::Absent(_)) => false,
             Err(Trouble::Unusable(_)) => return false,
         };
@@ -291,7 +290,7 @@ impl Inner {
     fn take(&self, offer: Offer) -> bool {
         let outcome = {
             let mut state = self.lock();
-            let now = Timestamp::now();
+            let now = clock::now();
             match &offer.answer {
                 Err(_) => return false,
                 Ok(set) if state.judge(set, now) != Verdict::Adopt => return true,
@@ -305,7 +304,7 @@ impl Inner {
 
     /// How long the background loop may rest.
     fn rest(&self, has_file: bool) -> Duration {
-        let fresh = self.lock().fresh_for(Timestamp::now());
+        let fresh = self.lock().fresh_for(clock::now());
         let (min, max) = REST;
         let max = if has_file { self.poll.max(min) } else { max };
         if fresh.is_zero() {

@@ -2,15 +2,13 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
-
-use super::Config;
 use super::error::{Error, Trouble};
 use super::fetch::{Offer, Places};
 use super::policy::Verdict;
 use super::set::Credentials;
 use super::source::Source;
 use super::state::{Outcome, State, complaint};
+use super::{Config, clock};
 
 /// What one source says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +43,7 @@ pub async fn survey(config: Config) -> Result<Survey, Error> {
     let places = Places::new(config)?;
     let offers = places.ask(|_| false).await;
     let order = places.order();
-    let (mut state, now) = (State::default(), Timestamp::now());
+    let (mut state, now) = (State::default(), clock::now());
     let mut findings: Vec<(Source, Option<Trouble>)> = Vec::new();
     for Offer { origin, answer } in &offers {
         let trouble = match answer {
