@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -132,6 +133,31 @@ impl Signals {
     }
 }
 
+/// Whether somebody has lost patience with a mount that ends: a SIGINT that comes then gives up what is not stored yet. A SIGTERM does not:
+/// service managers send it to what they have unmounted already.
+#[derive(Debug, Default)]
+pub(super) struct Impatience(AtomicBool);
+
+impl Impatience {
+    /// Resolves when that is so. To be awaited only while the mount ends: the SIGINT that asks for the end is another one.
+    pub(super) async fn shown(&self) {
+        if self.0.load(Ordering::Relaxed) {
+            return;
+        }
+        match signal(SignalKind::interrupt()) {
+            Ok(mut interrupt) => {
+                interrupt.recv().await;
+                tracing::warn!("SIGINT: what is not stored is given up");
+                self.0.store(true, Ordering::Relaxed);
+            }
+            Err(error) => {
+                tracing::debug!(%error, "SIGINT is not heard");
+                std::future::pending().await
+            }
+        }
+    }
+}
+
 /// Resolves when the mount has ended, by umount(8) or because it was `asked` to by who is named. In that case `store` is awaited before the session's
 /// end is, for files may still be open; also if the mount cannot be taken out of the tree. The session's end is awaited until there has been `enough` of it.
 pub(super) async fn until_the_end(
@@ -150,7 +176,7 @@ pub(super) async fn until_the_end(
         }
         named = asked => named,
     };
-    tracing::info!("{named}: unmounting");
+    tracing::info!("{named}: unmounting; a SIGINT from now on gives up what is not stored");
     let taken_away = own_mount.take_away();
     store.await;
     // With files still open the session goes on; it ends with this process, and its files with it.

@@ -46,7 +46,7 @@ pub(super) fn run(mut args: MountCommand) -> Result<()> {
     let found = discover::complete(&mut mount.bucket, &mut mount.connection, &around)?;
     let mut config = Config::new(args.mountpoint, args.mount, &around)?;
     if args.foreground {
-        return serve(&config, &mut Parent::Prompt(Readiness::new()?));
+        return serve(&config, &mut Parent::prompt(Readiness::new()?));
     }
     let log = config
         .log_file
@@ -63,10 +63,10 @@ pub(super) fn run(mut args: MountCommand) -> Result<()> {
         );
         return Ok(());
     }
-    let mut parent = Parent::Prompt(Readiness::new()?);
+    let mut parent = Parent::prompt(Readiness::new()?);
     if let Err(error) = serve(&config, &mut parent) {
         tracing::error!("{error:#}");
-        if let Parent::Prompt(readiness) = &mut parent {
+        if let Parent::Prompt(readiness, _) = &mut parent {
             readiness.failed(&error)?;
         }
         // The parent says it; said here too it would stand twice.

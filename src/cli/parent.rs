@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use super::daemon::Readiness;
-use super::ending::OwnMount;
+use super::ending::{Impatience, OwnMount};
 use super::preflight;
 use super::run::Supervised;
 use crate::fuse::{self, MountOptions, Mounted, handed};
@@ -26,12 +26,17 @@ pub(super) fn descriptor(mountpoint: &Path) -> Option<RawFd> {
 #[derive(Debug)]
 pub(super) enum Parent {
     /// A prompt that waits for the mount to answer, or nobody.
-    Prompt(Readiness),
+    Prompt(Readiness, Impatience),
     /// `rolefs run`, which makes and ends the mount itself.
     Supervisor(Supervised),
 }
 
 impl Parent {
+    /// A prompt, or nobody.
+    pub(super) fn prompt(readiness: Readiness) -> Self {
+        Self::Prompt(readiness, Impatience::default())
+    }
+
     /// Makes the mount.
     pub(super) fn mount(&self, mountpoint: &Path, options: &MountOptions) -> Result<Mounted> {
         if let Some(number) = descriptor(mountpoint) {
@@ -43,7 +48,7 @@ impl Parent {
             });
         }
         match self {
-            Self::Prompt(_) => {
+            Self::Prompt(..) => {
                 fuse::mount(mountpoint, options).map_err(|error| preflight::explain_mount(&error))
             }
             Self::Supervisor(supervised) => supervised.mount(mountpoint, options),
@@ -54,7 +59,7 @@ impl Parent {
     pub(super) fn own<'a>(&self, mountpoint: &'a Path) -> OwnMount<'a> {
         match self {
             _ if descriptor(mountpoint).is_some() => OwnMount::elsewhere(mountpoint),
-            Self::Prompt(_) => OwnMount::new(mountpoint),
+            Self::Prompt(..) => OwnMount::new(mountpoint),
             Self::Supervisor(_) => OwnMount::of_parent(mountpoint),
         }
     }
@@ -62,7 +67,7 @@ impl Parent {
     /// The mount answers.
     pub(super) fn ready(&mut self) -> Result<()> {
         match self {
-            Self::Prompt(readiness) => readiness.ready(),
+            Self::Prompt(readiness, _) => readiness.ready(),
             Self::Supervisor(supervised) => supervised.ready(),
         }
     }
@@ -70,15 +75,16 @@ impl Parent {
     /// Resolves when the mount is to end.
     pub(super) async fn end(&self) {
         match self {
-            Self::Prompt(_) => std::future::pending().await,
+            Self::Prompt(..) => std::future::pending().await,
             Self::Supervisor(supervised) => supervised.end().await,
         }
     }
 
-    /// Resolves when the time for storing is over, if the parent knows better than `store_grace`.
+    /// Resolves when the time for storing is over, if somebody knows better than `store_grace`: the supervisor, or whoever sends a SIGINT while the
+    /// mount ends.
     pub(super) async fn enough(&self) {
         match self {
-            Self::Prompt(_) => std::future::pending().await,
+            Self::Prompt(_, impatience) => impatience.shown().await,
             Self::Supervisor(supervised) => supervised.enough().await,
         }
     }
@@ -86,7 +92,7 @@ impl Parent {
     /// What was staged is stored, or as much of it as could be.
     pub(super) fn stored(&self, is_all: bool) {
         match self {
-            Self::Prompt(_) => {}
+            Self::Prompt(..) => {}
             Self::Supervisor(supervised) => supervised.stored(is_all),
         }
     }

@@ -102,7 +102,11 @@ fn lines(
     writer: BoxMakeWriter,
     is_terminal: bool,
 ) -> Box<dyn Layer<Filtered> + Send + Sync> {
-    let lines = fmt::layer().with_ansi(is_terminal).with_writer(writer);
+    let lines = fmt::layer()
+        .with_ansi(is_terminal)
+        // A disk that is full would be told on standard error, for each line anew.
+        .log_internal_errors(false)
+        .with_writer(writer);
     match format {
         Format::Human => lines.boxed(),
         Format::Json => lines
