@@ -23,6 +23,8 @@ pub(super) struct Session {
     /// Of the object that it becomes. `None`: those of the object that is there.
     properties: Option<Properties>,
     upload: OnceCell<oss::Upload>,
+    /// Tries to begin it that have failed, and how the last of them did.
+    failures: Mutex<(u64, Option<Error>)>,
     /// Parts that are up, by number.
     parts: Mutex<BTreeMap<u16, oss::Part>>,
     /// By number, who was the last to be told to send it: a part that the file has outrun may still be on its way.
@@ -55,38 +57,64 @@ impl Session {
             key,
             properties,
             upload: OnceCell::new(),
+            failures: Mutex::default(),
             parts: Mutex::default(),
             turns: Mutex::default(),
             is_marked: AtomicBool::new(false),
         }
     }
 
-    /// The upload, begun if it is not.
+    /// The upload, begun if it is not. Whoever waits for a try that fails gets its error: if each tried anew, one after the other, the last of sixteen
+    /// parts would be told after sixteen times the patience of a request.
     pub(super) async fn begin(&self, writer: &Arc<Writer>, op: &Op) -> Result<&oss::Upload, Error> {
+        let seen = self.failures().0;
         let begin = async {
-            let properties = match &self.properties {
-                Some(properties) => properties.clone(),
-                None => describe(writer, op, &self.key).await?,
-            };
-            let (tell, told) = oneshot::channel();
-            let (owner, key) = (Arc::clone(writer), self.key.clone());
-            // Whoever waits may be given up, and OSS would keep an upload of which nobody knows: so this goes on without him.
-            writer.spawn_end(async move {
-                let op = Op::background("initiate upload");
-                let begun = owner
-                    .bucket
-                    .initiate(&op, &key, &properties, Condition::None);
-                if let Err(Ok(unwanted)) = tell.send(begun.await) {
-                    abort(&owner, &unwanted).await;
-                }
-            });
-            match told.await {
-                Ok(begun) => Ok(begun?),
-                // The mount ends.
-                Err(_) => Err(Error::UploadGone(self.key.clone())),
+            if let (now, Some(error)) = &*self.failures()
+                && *now > seen
+            {
+                return Err(error.clone());
             }
+            let begun = self.begin_anew(writer, op).await;
+            match &begun {
+                // Only this caller has given up.
+                Err(Error::Oss(error)) if *error.kind() == Kind::Cancelled => {}
+                Err(error) => {
+                    let mut failures = self.failures();
+                    *failures = (failures.0 + 1, Some(error.clone()));
+                }
+                Ok(_) => {}
+            }
+            begun
         };
         self.upload.get_or_try_init(|| begin).await
+    }
+
+    async fn begin_anew(&self, writer: &Arc<Writer>, op: &Op) -> Result<oss::Upload, Error> {
+        let properties = match &self.properties {
+            Some(properties) => properties.clone(),
+            None => describe(writer, op, &self.key).await?,
+        };
+        let (tell, told) = oneshot::channel();
+        let (owner, key) = (Arc::clone(writer), self.key.clone());
+        // Whoever waits may be given up, and OSS would keep an upload of which nobody knows: so this goes on without him.
+        writer.spawn_end(async move {
+            let op = Op::background("initiate upload");
+            let begun = owner
+                .bucket
+                .initiate(&op, &key, &properties, Condition::None);
+            if let Err(Ok(unwanted)) = tell.send(begun.await) {
+                abort(&owner, &unwanted).await;
+            }
+        });
+        match told.await {
+            Ok(begun) => Ok(begun?),
+            // The mount ends.
+            Err(_) => Err(Error::UploadGone(self.key.clone())),
+        }
+    }
+
+    fn failures(&self) -> MutexGuard<'_, (u64, Option<Error>)> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The upload, if it was begun.

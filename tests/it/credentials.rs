@@ -19,7 +19,7 @@ const READERS: u64 = 8;
 const FILES: u64 = 40;
 
 /// Sets that are never renewed by themselves, and refused as soon as there is a next one.
-const BY_HAND: &str = r#"
+pub(crate) const BY_HAND: &str = r#"
 token_life = "1h"
 rotate_every = "1h"
 old_tokens = "refused_at_once"
@@ -38,7 +38,7 @@ token_life = "2s"
 rotate_every = "500ms"
 "#;
 
-fn put_files(world: &World) {
+pub(crate) fn put_files(world: &World) {
     for number in 0..FILES {
         let len = if number % 4 == 0 { 2_500_000 } else { 20_000 };
         world.put(&format!("d{}/f{number}", number % 5), content(number, len));
@@ -60,8 +60,13 @@ fn set_all_gone(world: &World, gone: bool) {
     world.job().faults().file(file).unwrap();
 }
 
-/// Reads and lists in random order until told to stop; returns the first failure.
-fn read_on(mount: &Path, seed: u64, stop: &AtomicBool, files_read: &AtomicU64) -> Option<String> {
+/// Reads and lists what [`put_files`] has put, in random order, until told to stop; returns the first failure.
+pub(crate) fn read_on(
+    mount: &Path,
+    seed: u64,
+    stop: &AtomicBool,
+    files_read: &AtomicU64,
+) -> Option<String> {
     let mut random = fastrand::Rng::with_seed(seed);
     while !stop.load(Ordering::Relaxed) {
         let number = random.u64(..FILES);

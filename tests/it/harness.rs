@@ -6,6 +6,7 @@
 
 use std::fs::{self, File};
 use std::io::Read;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
@@ -19,6 +20,9 @@ use tokio::runtime::Runtime;
 
 /// The bucket of every world.
 pub(crate) const BUCKET: &str = "workspace-default";
+
+/// Any free port that only this machine reaches.
+const LOOPBACK: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0));
 
 /// How long a test waits for what should happen soon.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
@@ -57,7 +61,12 @@ pub(crate) struct World {
 impl World {
     /// A bucket that everybody may read, no signature looked at.
     pub(crate) fn open() -> Self {
-        Self::build(None)
+        Self::open_at(LOOPBACK)
+    }
+
+    /// As [`World::open`], at an address.
+    pub(crate) fn open_at(listen: SocketAddr) -> Self {
+        Self::build(None, listen)
     }
 
     /// A bucket with the default role of PAI.
@@ -67,10 +76,10 @@ impl World {
 
     /// Roles as TOML; `CREDENTIALS_FILE` in it stands for a path of this world.
     pub(crate) fn with_roles(toml: &str) -> Self {
-        Self::build(Some(toml))
+        Self::build(Some(toml), LOOPBACK)
     }
 
-    fn build(toml: Option<&str>) -> Self {
+    fn build(toml: Option<&str>, listen: SocketAddr) -> Self {
         let directory = TempDir::with_prefix("rolefs-test-").unwrap();
         fs::create_dir(directory.path().join("run")).unwrap();
         let runtime = runtime();
@@ -90,6 +99,7 @@ impl World {
             };
             let auth = roles.as_ref().map(|roles| Arc::clone(&roles.authority));
             let server = DevServer::start(Config {
+                listen,
                 buckets,
                 auth,
                 ..Config::default()

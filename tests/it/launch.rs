@@ -74,12 +74,17 @@ impl Container {
 
     /// `rolefs` in this container: with a mount namespace of its own, in which `/mnt` is the job's.
     pub(crate) fn rolefs(&self, world: &World) -> Command {
-        let inside = r#"mount --make-private "$(findmnt --noheadings --output TARGET --target /mnt)"
-            mount --bind "$1" /mnt; shift; exec "$@""#;
+        self.with(world, "credentials.d", "/mnt")
+    }
+
+    /// `rolefs` in a mount namespace of its own, in which a file or directory of the world stands at `place`.
+    pub(crate) fn with(&self, world: &World, name: &str, place: &str) -> Command {
+        let inside = r#"mount --make-private "$(findmnt --noheadings --output TARGET --target "$2")"
+            mount --bind "$1" "$2"; shift 2; exec "$@""#;
         let mut wrapper = vec!["unshare", "--mount", "--propagation", "unchanged"];
         wrapper.extend(["sh", "-euc", inside, "sh"]);
-        let injected = self.shared.join("credentials.d");
-        wrapper.push(injected.to_str().unwrap());
+        let own = self.shared.join(name);
+        wrapper.extend([own.to_str().unwrap(), place]);
         wrapped(&wrapper, &world.rolefs())
     }
 }

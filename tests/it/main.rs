@@ -33,6 +33,7 @@
 //! - [`kept`]: what was said of an object stays with it. [`staging_full`]: writers without room, and whom the bucket denies.
 //! - [`wire`]: every write of the wire against a development server, with lost answers, faults and roles.
 //! - [`writes`]: files that are written, without a kernel.
+//! - [`daily`]: what a long life brings: signals, networks and buckets that go, clocks that jump.
 //! - [`interrupts`]: whoever is killed while waiting for us is gone at once.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
@@ -47,6 +48,7 @@ mod bytes;
 mod changes;
 mod costs;
 mod credentials;
+mod daily;
 mod deploy;
 mod directories;
 mod disk_cache;

@@ -12,10 +12,11 @@ use rolefs::dev_server::{Fault, Operation};
 
 use crate::harness::{BUCKET, SOON, World, is_mounted, wait_for};
 use crate::launch::{ended, output, signal, wrapped};
+use crate::written::stored;
 
 /// A command that was started as `rolefs run`, and its mountpoint. Dropping it ends what is left of it.
-struct Run {
-    child: Child,
+pub(crate) struct Run {
+    pub(crate) child: Child,
     at: PathBuf,
 }
 
@@ -32,6 +33,14 @@ impl Drop for Run {
 }
 
 impl Run {
+    /// Of what [`run_script`] has made.
+    pub(crate) fn start(world: &World, mut command: Command) -> Self {
+        Self {
+            child: command.stdin(Stdio::null()).spawn().unwrap(),
+            at: world.path("mnt"),
+        }
+    }
+
     /// The process behind the mount.
     fn server(&self) -> u32 {
         let children = children(self.child.id());
@@ -54,7 +63,7 @@ fn children(pid: u32) -> Vec<u32> {
 }
 
 /// `rolefs run OPTIONS --at MNT oss://BUCKET -- bash -c SCRIPT`, where the script has `$MNT`, and `$OUT`, a directory beside it.
-fn run_script(world: &World, options: &[&str], script: &str) -> Command {
+pub(crate) fn run_script(world: &World, options: &[&str], script: &str) -> Command {
     let mut command = world.rolefs();
     command
         .arg("run")
@@ -71,28 +80,17 @@ fn run_script(world: &World, options: &[&str], script: &str) -> Command {
     command
 }
 
-fn start(world: &World, options: &[&str], script: &str) -> Run {
-    let child = run_script(world, options, script)
-        .stdin(Stdio::null())
-        .spawn()
-        .unwrap();
-    Run {
-        child,
-        at: world.path("mnt"),
-    }
+pub(crate) fn start(world: &World, options: &[&str], script: &str) -> Run {
+    Run::start(world, run_script(world, options, script))
 }
 
 /// Waits until the script has made `$OUT/NAME`.
-fn wait_for_file(world: &World, name: &str) {
+pub(crate) fn wait_for_file(world: &World, name: &str) {
     let file = world.path(name);
     wait_for(SOON, "the command is under way", || file.exists());
 }
 
-fn stored(world: &World, key: &str) -> Option<Vec<u8>> {
-    world.server.get(BUCKET, key).map(|bytes| bytes.to_vec())
-}
-
-fn said(output: &Output) -> String {
+pub(crate) fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
