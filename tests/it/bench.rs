@@ -69,9 +69,8 @@ fn ended_while_it_mounts_it_leaves_no_mount_behind() {
     let mut command = world.rolefs();
     command.args(["bench", &format!("oss://{BUCKET}/data")]);
     let mut bench = command.stdout(Stdio::null()).spawn().unwrap();
-    let stats = world.server.stats();
     wait_for(SOON, "it mounts", || {
-        stats.count(Operation::GetBucketInfo) > 0
+        world.server.stats().count(Operation::GetBucketInfo) > 0
     });
     signal(bench.id(), Signal::SIGTERM);
     let status = ended(&mut bench, SOON);

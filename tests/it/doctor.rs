@@ -9,7 +9,7 @@ use rolefs::dev_server::{Fault, Operation};
 use serde_json::Value;
 
 use crate::harness::{BUCKET, World};
-use crate::launch::{job, output, role, wrapped};
+use crate::launch::{job, output, role};
 
 fn doctor(world: &World, arguments: &[&str]) -> Command {
     let mut command = world.rolefs();
@@ -330,25 +330,6 @@ fn what_cannot_be_reached_is_told_where_it_fails() {
     let text = run(command, false);
     assert_check(&text, "failed", "settings", &["no endpoint is given"]);
     assert_check(&text, "skipped", "rights", &[]);
-}
-
-#[test]
-fn no_right_to_mount_is_told_with_the_remedy() {
-    let world = World::with_default_role();
-    let humble = [
-        "setpriv",
-        "--bounding-set=-sys_admin",
-        "--inh-caps=-sys_admin",
-    ];
-    let command = wrapped(&humble, &doctor(&world, &[]));
-    let text = run(command, false);
-    assert_check(
-        &text,
-        "failed",
-        "right",
-        &["no right to mount", "CAP_SYS_ADMIN"],
-    );
-    assert!(text.contains("docker run --device /dev/fuse"), "{text}");
 }
 
 #[test]

@@ -77,6 +77,7 @@ mod names;
 mod preflight;
 mod read;
 mod replaced;
+mod rights;
 mod roles;
 mod run;
 mod settings;

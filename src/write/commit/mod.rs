@@ -278,10 +278,10 @@ impl File {
                 .draft
                 .committed(shot.draft.map(), Base { version, copying });
             state.stored = Some(shot.generation);
+            state.replaces = false;
             state.log_stored();
             (state.unsure, state.late, state.blocked) = (None, None, None);
             state.numbers_spent = false;
-            state.replaces = false;
             state.session.take()
         };
         if kind != ObjectType::Multipart {
