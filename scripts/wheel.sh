@@ -94,7 +94,7 @@ mkdir "$scratch/mnt" "$scratch/home"
 job() {
   "${user[@]}" --ignore-environment PATH="$PATH" HOME="$scratch/home" TMPDIR="$scratch/home" \
     ALIBABA_CLOUD_CREDENTIALS_URI="$credentials" \
-    "$rolefs" run --endpoint "$endpoint" --log-level warn --at "$scratch/mnt" oss://workspace-default "$@"
+    "$rolefs" run --endpoint "$endpoint" --region cn-hangzhou --log-level warn --at "$scratch/mnt" oss://workspace-default "$@"
 }
 
 say "rolefs run, as $("${user[@]}" id --user --name), writes and passes an exit code on"
