@@ -152,7 +152,7 @@ impl Impatience {
             }
             Err(error) => {
                 tracing::debug!(%error, "SIGINT is not heard");
-                std::future::pending().await;
+                std::future::pending::<()>().await;
             }
         }
     }
