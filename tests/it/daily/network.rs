@@ -85,14 +85,24 @@ fn with_link(test: impl FnOnce(&Link, &World) + Send + 'static) {
     }
 }
 
+/// What is written to one of them: each third one goes up in parts.
+fn written_to(at: u64) -> Vec<u8> {
+    content(
+        at,
+        if at.is_multiple_of(3) {
+            9 * MIB
+        } else {
+            300_000
+        },
+    )
+}
+
 /// Stores one file after the other until told to stop; returns how many, or what failed.
 fn write_on(mount: &Mount, stop: &AtomicBool, stored: &AtomicU64) -> io::Result<()> {
     while !stop.load(Ordering::Relaxed) {
         let at = stored.load(Ordering::Relaxed);
         let mut file = File::create(mount.at(&format!("w{at}")))?;
-        // Each third one goes up in parts.
-        let bytes = content(at, if at % 3 == 0 { 9 * MIB } else { 300_000 });
-        file.write_all(&bytes)?;
+        file.write_all(&written_to(at))?;
         file.sync_all()?;
         stored.fetch_add(1, Ordering::Relaxed);
     }
@@ -146,15 +156,17 @@ fn a_network_that_is_gone_for_a_while_costs_time_and_nothing_else() {
             }
         });
         for at in 0..written.load(Ordering::Relaxed) {
-            let len = if at % 3 == 0 { 9 * MIB } else { 300_000 };
             let found = stored(world, &format!("w{at}")).unwrap();
-            assert!(found == content(at, len), "w{at}");
+            assert!(found == written_to(at), "w{at}");
         }
         let metrics = mount.unmount();
         assert_eq!(metrics.value("rolefs_fuse_errors_total"), 0);
         assert_eq!(world.server.upload_count(BUCKET), 0);
     });
 }
+
+/// Something that asks OSS.
+type Call<'a> = Box<dyn FnOnce() -> io::Result<()> + Send + 'a>;
 
 /// It fails with EIO, within the time that `--retry-for` says and what a slow machine adds to it.
 fn assert_given_up<T>(what: &str, patience: Duration, call: impl FnOnce() -> io::Result<T>) {
@@ -190,7 +202,7 @@ fn a_network_that_is_gone_for_longer_is_an_error_and_nothing_is_lost() {
         link.set("down");
         let begin = Instant::now();
         thread::scope(|scope| {
-            let tried: [(&str, Box<dyn FnOnce() -> io::Result<()> + Send>); 4] = [
+            let tried: [(&str, Call<'_>); 4] = [
                 ("read", Box::new(|| fs::read(mount.at("d/1")).map(drop))),
                 (
                     "stat",
