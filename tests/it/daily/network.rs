@@ -168,13 +168,13 @@ fn a_network_that_is_gone_for_a_while_costs_time_and_nothing_else() {
 /// Something that asks OSS.
 type Call<'a> = Box<dyn FnOnce() -> io::Result<()> + Send + 'a>;
 
-/// It fails with EIO, within the time that `--retry-for` says and what a slow machine adds to it.
+/// It fails with EIO, within the time that `--retry-for` says for each of a few requests, and what a slow machine adds to it.
 fn assert_given_up<T>(what: &str, patience: Duration, call: impl FnOnce() -> io::Result<T>) {
     let begin = Instant::now();
     let error = call().err().unwrap_or_else(|| panic!("{what} succeeds"));
     let took = begin.elapsed();
     assert_eq!(error.raw_os_error(), Some(libc::EIO), "{what}: {error}");
-    assert!(took < patience + SOON / 2, "{what} took {took:?}");
+    assert!(took < patience * 3 + SOON / 4, "{what} took {took:?}");
 }
 
 #[test]
