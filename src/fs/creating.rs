@@ -176,6 +176,7 @@ impl FileSystem {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may panic")]
     use super::*;
 
     #[test]

@@ -61,7 +61,7 @@ fn both_ways_are_measured_and_nothing_is_left() {
 #[test]
 fn ended_while_it_mounts_it_leaves_no_mount_behind() {
     let world = World::open();
-    world.put("data/large", content(1, 2 << 20));
+    world.put("data/large", content(1, 20 << 20));
     // Only the mount asks for it, before it is there.
     let faults = world.server.faults();
     let late = Fault::Delay(std::time::Duration::from_secs(1));

@@ -279,13 +279,17 @@ fn what_the_command_leaves_behind_lets_go_of_the_mount() {
 fn an_interrupt_ends_the_patience_with_what_is_left_behind_and_a_second_one_the_storing() {
     let world = World::with_default_role();
     let faults = world.server.faults();
+    let script = r#"
+        (trap '' TERM INT; exec 3> $MNT/kept; touch $OUT/begun; while [ ! -e $OUT/more ]; do sleep 0.02; done
+         echo kept >&3; for i in {1..3000}; do [ ! -e $OUT/go ] || break; sleep 0.02; done) &
+        while [ ! -e $OUT/end ]; do sleep 0.02; done; echo $$ > $OUT/pid.new; mv $OUT/pid.new $OUT/pid"#;
+    let mut run = start(&world, &[], script);
+    wait_for_file(&world, "begun");
     let stall = Fault::StallAnswer;
     faults.script(u64::MAX, Some(Operation::PutObject), "kept", stall);
-    let script = r#"
-        (trap '' TERM INT; exec 3> $MNT/kept; echo kept >&3; touch $OUT/begun
-         for i in {1..3000}; do [ ! -e $OUT/go ] || break; sleep 0.02; done) &
-        while [ ! -e $OUT/begun ]; do sleep 0.02; done; echo $$ > $OUT/pid.new; mv $OUT/pid.new $OUT/pid"#;
-    let mut run = start(&world, &[], script);
+    fs::write(world.path("more"), "").unwrap();
+    wait_for(SOON, "it is being stored", || faults.stalled() > 0);
+    fs::write(world.path("end"), "").unwrap();
     wait_for_file(&world, "pid");
     let pid = fs::read_to_string(world.path("pid")).unwrap();
     let process = format!("/proc/{}", pid.trim());
