@@ -63,11 +63,11 @@ async fn parts_of_a_failed_commit_are_not_sent_again() {
 async fn a_part_that_was_refused_is_sent_by_the_commit() {
     let bench = Bench::new().await;
     let faults = bench.stack.server.faults();
-    // The mark goes beside the first part.
+    // The mark goes beside the first part, or after it.
     faults.script(2, Some(Operation::UploadPart), "long", DENIED);
     let (file, bytes) = long(&bench, "long", 3).await;
     soon("a part is refused", || {
-        bench.stack.metrics.write.part_failures.get() == 1
+        bench.stack.metrics.write.part_failures.get() >= 1
     })
     .await;
     bench.commit(&file).await.unwrap();
