@@ -93,9 +93,12 @@ impl Creating {
         (left, ttl): (Duration, Duration),
         now: Instant,
     ) -> Option<Arc<tokio::sync::Mutex<()>>> {
-        let took = self.lock().get(&directory)?.took?;
         // Half of its time at most, or listings would follow one another without a pause.
-        let is_time = left < (2 * took + EARLY).min(ttl / 2);
+        if left >= ttl / 2 {
+            return None;
+        }
+        let took = self.lock().get(&directory)?.took?;
+        let is_time = left < 2 * took + EARLY;
         is_time.then(|| self.turn(directory, now)).flatten()
     }
 
