@@ -12,32 +12,16 @@ need_rust
 need_fuse
 bucket=workspace-default
 region=cn-hangzhou
-scratch="$(mktemp --directory --tmpdir rolefs-demo-XXXXXXXX)"
-mountpoint="$scratch/bucket"
-server=""
 # Nothing of the caller's own account may decide what happens here.
 unset "${!ALIBABA_CLOUD_@}" "${!ROLEFS_@}" "${!OSS_@}"
 
-clean_up() {
-  local status=$?
-  trap - EXIT
+before_scratch_goes() {
   if mountpoint --quiet "$mountpoint"; then
     "$target_directory/debug/rolefs" umount "$mountpoint" || umount --lazy "$mountpoint" || true
   fi
-  if [[ -n "$server" ]]; then
-    kill "$server" 2>/dev/null || true
-    wait "$server" 2>/dev/null || true
-  fi
-  if ((status != 0)); then
-    tail --lines 20 "$scratch"/*.log 2>/dev/null >&2 || true
-  fi
-  # Never into a bucket that is still mounted.
-  rm --recursive --force --one-file-system "$scratch"
-  exit "$status"
 }
-trap clean_up EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
+need_scratch demo
+mountpoint="$scratch/bucket"
 
 say "Python environment in target/venv"
 need_venv "$repository/examples/requirements.txt"
@@ -69,16 +53,7 @@ rotate_every = "5s"
 old_tokens = "refused_at_once"
 TOML
 mkdir "$scratch/objects" "$mountpoint"
-"$target_directory/debug/rolefs-dev" serve --data "$scratch/objects" --listen 127.0.0.1:0 --config "$scratch/dev.toml" \
-  --ready-file "$scratch/ready" > "$scratch/rolefs-dev.log" 2>&1 &
-server=$!
-server_is_up() {
-  kill -0 "$server" 2>/dev/null || die "rolefs-dev ended at once"
-  grep --quiet '^ALIBABA_CLOUD_CREDENTIALS_URI=' "$scratch/ready" 2>/dev/null
-}
-wait_for "rolefs-dev" server_is_up
-endpoint="$(head --lines 1 "$scratch/ready")"
-credentials_uri="$(sed --quiet 's/^ALIBABA_CLOUD_CREDENTIALS_URI=//p' "$scratch/ready")"
+start_server "$target_directory/debug/rolefs-dev" --data "$scratch/objects" --listen 127.0.0.1:0
 
 say "uploads scikit-learn's digits with the official SDK (oss2) and the uploader's own key"
 OSS_ACCESS_KEY_ID=LTAIuploader OSS_ACCESS_KEY_SECRET="$secret" OSS_REGION="$region" \

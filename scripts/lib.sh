@@ -56,3 +56,44 @@ need_venv() {
     fi
   done
 }
+
+# need_scratch NAME: makes "$scratch", a temporary directory of this run. When the script ends, however it does, before_scratch_goes is called if
+# it is a function, the process "$server" ends, and the directory goes.
+need_scratch() {
+  scratch="$(mktemp --directory --tmpdir "rolefs-$1-XXXXXXXX")"
+  server=""
+  trap end_scratch EXIT
+  trap 'exit 130' INT
+  trap 'exit 143' TERM
+}
+
+end_scratch() {
+  local status=$?
+  trap - EXIT
+  if declare -F before_scratch_goes >/dev/null; then before_scratch_goes; fi
+  if [[ -n "$server" ]]; then
+    kill "$server" 2>/dev/null || true
+    wait "$server" 2>/dev/null || true
+  fi
+  if ((status != 0)); then
+    tail --lines 20 "$scratch"/*.log 2>/dev/null >&2 || true
+  fi
+  # Never into a bucket that is still mounted.
+  rm --recursive --force --one-file-system "$scratch"
+  exit "$status"
+}
+
+# start_server BINARY OPTION...: starts the development server with "$scratch/dev.toml", and waits until it is up. Sets "$endpoint", and
+# "$credentials_uri", where the job's credentials are.
+start_server() {
+  "$1" serve --config "$scratch/dev.toml" --ready-file "$scratch/ready" "${@:2}" >"$scratch/rolefs-dev.log" 2>&1 &
+  server=$!
+  wait_for "rolefs-dev" server_is_up
+  endpoint="$(head --lines 1 "$scratch/ready")"
+  credentials_uri="$(sed --quiet 's/^ALIBABA_CLOUD_CREDENTIALS_URI=//p' "$scratch/ready")"
+}
+
+server_is_up() {
+  kill -0 "$server" 2>/dev/null || die "rolefs-dev ended at once"
+  grep --quiet '^ALIBABA_CLOUD_CREDENTIALS_URI=' "$scratch/ready" 2>/dev/null
+}

@@ -10,26 +10,7 @@ cd "$repository"
 
 tag="manylinux_2_17_$(uname --machine)"
 wheels="$target_directory/wheels"
-server=""
-scratch="$(mktemp --directory --tmpdir rolefs-wheel-XXXXXXXX)"
-
-clean_up() {
-  local status=$?
-  trap - EXIT
-  if [[ -n "$server" ]]; then
-    kill "$server" 2>/dev/null || true
-    wait "$server" 2>/dev/null || true
-  fi
-  if ((status != 0)); then
-    tail --lines 20 "$scratch"/*.log 2>/dev/null >&2 || true
-  fi
-  # Never into a bucket that is still mounted.
-  rm --recursive --force --one-file-system "$scratch"
-  exit "$status"
-}
-trap clean_up EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
+need_scratch wheel
 
 need_rust
 need_venv scripts/wheel/requirements.txt
@@ -65,15 +46,7 @@ default_bucket_only = true
 [job]
 role = "AliyunPAIDLCDefaultRole"
 TOML
-"$dev" serve --config "$scratch/dev.toml" --ready-file "$scratch/ready" >"$scratch/rolefs-dev.log" 2>&1 &
-server=$!
-server_is_up() {
-  kill -0 "$server" 2>/dev/null || die "rolefs-dev ended at once"
-  grep --quiet '^ALIBABA_CLOUD_CREDENTIALS_URI=' "$scratch/ready" 2>/dev/null
-}
-wait_for "rolefs-dev" server_is_up
-endpoint="$(head --lines 1 "$scratch/ready")"
-credentials="$(sed --quiet 's/^ALIBABA_CLOUD_CREDENTIALS_URI=//p' "$scratch/ready")"
+start_server "$dev"
 
 # As a user without rights. Where only root may open the device, as in many containers, that user gets a node of it in a mount
 # namespace; that of the machine stays as it is.
@@ -93,7 +66,7 @@ mkdir "$scratch/mnt" "$scratch/home"
 # job OPTION… -- COMMAND…: as in the startup command of a job, whose environment holds where the credentials are, and no key.
 job() {
   "${user[@]}" --ignore-environment PATH="$PATH" HOME="$scratch/home" TMPDIR="$scratch/home" \
-    ALIBABA_CLOUD_CREDENTIALS_URI="$credentials" \
+    ALIBABA_CLOUD_CREDENTIALS_URI="$credentials_uri" \
     "$rolefs" run --endpoint "$endpoint" --region cn-hangzhou --log-level warn --at "$scratch/mnt" oss://workspace-default "$@"
 }
 
